@@ -1,0 +1,105 @@
+"""One START or END of one span: what the exporter keeps of it until it is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from sys import getsizeof
+from typing import Any, TypeAlias
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Link, StatusCode
+
+SpanKey: TypeAlias = tuple[int, int]
+"""(trace id, span id): what a lane is named by."""
+
+# A record's own cost beside its values: the objects around them, and the resource fields that every item repeats.
+_FIXED_BYTES = 1024
+_ANNOTATION_BYTES = 256
+_MAX_DEPTH = 8
+
+
+class Phase(Enum):
+    """Which of a span's two upserts a record is."""
+
+    START = "start"
+    END = "end"
+
+
+class Record:
+    """One START or END of one span, safe to read from any thread.
+
+    What may still change on a running span (name, attributes, links) is copied here; the rest is read off `span`,
+    where it is fixed from the start (parent, kind, resource, scope) or from the end (events, status, times).
+    """
+
+    __slots__ = ("attributes", "estimated_bytes", "events", "key", "links", "name", "phase", "span")
+
+    def __init__(self, phase: Phase, key: SpanKey, span: ReadableSpan) -> None:
+        self.phase = phase
+        self.key = key
+        self.span = span
+        self.name = span.name
+        self.attributes: Mapping[Any, Any] = _copied(span.attributes)
+        self.links: Sequence[Link] = span.links
+        self.events: Sequence[Event] = span.events if phase is Phase.END else ()
+        self.estimated_bytes = _FIXED_BYTES + _size(self.attributes)
+        for event in self.events:
+            self.estimated_bytes += _ANNOTATION_BYTES + _size(event.attributes or {})
+        for link in self.links:
+            self.estimated_bytes += _ANNOTATION_BYTES + _size(link.attributes or {})
+
+    @property
+    def start_ns(self) -> int:
+        """Nanoseconds since the epoch; the same for both records of a span."""
+        return self.span.start_time or self.span.end_time or 0
+
+    @property
+    def end_ns(self) -> int | None:
+        """Nanoseconds since the epoch as the span gave them, so possibly before `start_ns`; None for a START."""
+        return (self.span.end_time or self.start_ns) if self.phase is Phase.END else None
+
+    @property
+    def explains_trace(self) -> bool:
+        """True for the END of a local root or of a failed span: the last records to give up under pressure."""
+        return self.phase is Phase.END and (
+            self.span.parent is None or self.span.parent.is_remote or self.span.status.status_code is StatusCode.ERROR
+        )
+
+    def __repr__(self) -> str:
+        trace_id, span_id = self.key
+        return f"<Record {self.phase.name} of span {span_id:016x} in trace {trace_id:032x}>"
+
+
+def snapshot(phase: Phase, span: ReadableSpan) -> Record | None:
+    """Copy what the exporter needs off `span`, in the application's thread; None when the span is not sampled."""
+    context = span.get_span_context()
+    if context is None or not context.trace_flags.sampled:
+        return None
+    return Record(phase, (context.trace_id, context.span_id), span)
+
+
+def _copied(attributes: Mapping[str, Any] | None) -> Mapping[Any, Any]:
+    # The SDK's mapping copies itself in one C call, safe against a concurrent set_attribute; iterating it is neither
+    # fast nor safe. Shallow is enough: the SDK stores copies of nested values that it never changes.
+    copy = getattr(attributes, "copy", None)
+    return copy() if copy is not None else dict(attributes or {})
+
+
+def _size(attributes: Mapping[Any, Any]) -> int:
+    """About the bytes that the values hold in memory."""
+    total = 0
+    for value in attributes.values():
+        total += len(value) if type(value) is str and value.isascii() else _nested_size(value, _MAX_DEPTH)
+    return total
+
+
+def _nested_size(value: Any, depth: int) -> int:
+    """The same for any value; what is nested deeper than `depth` counts as nothing."""
+    if isinstance(value, (str, bytes, int, float)) or not depth:
+        return getsizeof(value)
+    if isinstance(value, Mapping):
+        return sum(_nested_size(key, 0) + _nested_size(item, depth - 1) for key, item in value.items())
+    if isinstance(value, Sequence):
+        return sum(_nested_size(item, depth - 1) for item in value)
+    return getsizeof(value)
