@@ -1,0 +1,67 @@
+"""The `otel-sgp` command: one function per subcommand, which imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+_DEFAULT_PORT = 5003
+# What the application must send when the server accepts anything.
+_ANY_API_KEY = "local"
+_ANY_ACCOUNT = "local"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status of the process."""
+    parser = argparse.ArgumentParser(prog="otel-sgp", description="Tools around otel-sgp-exporter.")
+    subcommands = parser.add_subparsers(required=True, metavar="command")
+    _add_serve(subcommands)
+    options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _add_serve(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subcommands.add_parser("serve", help="run a local SGP: the span API on SQLite")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=_DEFAULT_PORT, help="0 picks a free one (default: %(default)s)")
+    parser.add_argument("--database", metavar="FILE", help="keep the spans there (default: forget them at exit)")
+    parser.add_argument("--profile", default="tracing-pg", help="which service to imitate (default: %(default)s)")
+    parser.add_argument("--api-key", metavar="KEY", help="accept no other key")
+    parser.add_argument("--account-id", metavar="ID", help="accept no other account")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help="any other server setting"
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        from .devserver import DevServer, parse_setting
+    except ModuleNotFoundError as error:
+        return _fail(f"{error}: install the server with `pip install 'otel-sgp-exporter[server]'`")
+    try:
+        settings = dict(map(parse_setting, options.settings))
+        settings |= {"profile": options.profile, "api_key": options.api_key, "account_id": options.account_id}
+        server = DevServer(options.database, host=options.host, port=options.port, **settings)
+        server.start()
+    except (ValueError, OSError) as error:
+        return _fail(str(error))
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    print(f"Local SGP at {server.url}, stop it with Ctrl-C. Point an application at it with", flush=True)
+    print(f"export OTEL_EXPORTER_SGP_ENDPOINT={server.url}")
+    print(f"export OTEL_EXPORTER_SGP_API_KEY={options.api_key or _ANY_API_KEY}")
+    print(f"export OTEL_EXPORTER_SGP_ACCOUNT_ID={options.account_id or _ANY_ACCOUNT}", flush=True)
+    stopped.wait()
+    server.stop()
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"otel-sgp: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,160 @@
+"""The operations of the span API: bytes in, bytes out or a refusal. No sockets, no waiting."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from .call import Call
+from .codec import decode, encode
+from .counters import Counters
+from .parents import check_parents, outside_parents
+from .refusal import Refusal, refused
+from .row import collapse, make_row
+from .search import Search, SearchParser
+from .settings import Settings
+from .store import Found, Position, Query, Store
+from .validation import Span, Validator
+
+_CURSOR_PREFIX = "cursor."
+_PATCHABLE = ("name", "end_timestamp", "output", "metadata", "status")
+
+
+class SpanApi:
+    """The span API of every account; the writing operations belong to one thread, the reading ones to another."""
+
+    def __init__(self, settings: Settings, store: Store, counters: Counters) -> None:
+        self._settings = settings
+        self._store = store
+        self._counters = counters
+        self._validator = Validator(settings)
+        self._search_parser = SearchParser(settings)
+
+    def upsert_batch(self, call: Call) -> bytes:
+        """PUT /v5/spans/batch"""
+        return _list(self._write(call.account, self._batch(call.body)))
+
+    def create_batch(self, call: Call) -> bytes:
+        """POST /v5/spans/batch"""
+        spans = self._batch(call.body)
+        self._check_new(call.account, spans)
+        return _list(self._write(call.account, spans))
+
+    def create(self, call: Call) -> bytes:
+        """POST /v5/spans"""
+        span = self._validator.one(decode(call.body))
+        self._check_new(call.account, [span])
+        return self._write(call.account, [span])[0]
+
+    def update(self, call: Call) -> bytes:
+        """PATCH /v5/spans/{id}"""
+        if self._settings.stores != ("legacy",):
+            raise refused(501, "Spans of this account are upsert-only: use PUT /v5/spans/batch")
+        changes = decode(call.body)
+        stored = decode(self.retrieve(call))
+        given = {field: changes[field] for field in _PATCHABLE if field in changes}
+        return self._write(call.account, [self._validator.one({**stored, **given})])[0]
+
+    def retrieve(self, call: Call) -> bytes:
+        """GET /v5/spans/{id}"""
+        document = self._store.get(self._settings.primary, call.account, call.span_id)
+        if document is not None:
+            return document
+        if self._store.exists(self._settings.primary, call.span_id):
+            raise refused(self._settings.unreadable_trace_status, "Not authorized to read the span's trace")
+        raise refused(404, f"Span {call.span_id} not found")
+
+    def search(self, call: Call) -> bytes:
+        """POST /v5/spans/search"""
+        search = self._search_parser.parse(call.params, decode(call.body))
+        query = search.query
+        if search.cursor is not None:
+            query.beyond = self._position(call.account, search.cursor, query)
+        query.limit += 1
+        found = self._store.search(self._settings.primary, call.account, query)
+        query.limit -= 1
+        return self._page(found, search)
+
+    def _batch(self, body: bytes) -> list[Span]:
+        decoded = decode(body)
+        items = decoded.get("items") if isinstance(decoded, dict) else None
+        self._counters.batch_sizes[len(items) if isinstance(items, list) else 0] += 1
+        return self._validator.batch(decoded)
+
+    def _check_new(self, account: str, spans: list[Span]) -> None:
+        ids = [span["id"] for span in spans]
+        if self._settings.primary == "legacy":
+            existing = self._store.legacy_traces(self._scope(account), ids)
+            if existing or len(set(ids)) < len(ids):
+                raise refused(self._settings.duplicate_post_status, "A span with this id already exists")
+
+    def _write(self, account: str, spans: list[Span]) -> list[bytes]:
+        """The documents as the primary store keeps them; refused before any store is written."""
+        stored: Mapping[str, str] = {}
+        if "legacy" in self._settings.stores:
+            stored = self._store.legacy_traces(self._scope(account), outside_parents(spans))
+        check_parents(spans, stored)
+        writes = {
+            store: collapse((make_row(span, account, store, self._settings) for span in spans), store)
+            for store in self._settings.stores
+        }
+        self._store.upsert(writes)
+        return [write.row.document for write in writes[self._settings.primary]]
+
+    def _scope(self, account: str) -> str:
+        return account if self._settings.legacy_id_scope == "account" else ""
+
+    def _position(self, account: str, cursor: str, query: Query) -> Position:
+        position = _position_in(cursor) or self._store.position(self._settings.primary, account, cursor, query)
+        if position is None:
+            raise refused(self._settings.bad_cursor_status, f"Cursor {cursor} not found")
+        return position
+
+    def _page(self, found: list[Found], search: Search) -> bytes:
+        query = search.query
+        has_more = len(found) > query.limit
+        items = found[-query.limit :] if query.backwards else found[: query.limit]
+        if self._settings.tracing_is_primary:
+            fitting = self._within_budget(items, search)
+            has_more = has_more or len(fitting) < len(items)
+            items = fitting
+        page: dict[str, Any] = {"object": "list", "has_more": has_more, "total": 0, "limit": query.limit}
+        if self._settings.tracing_is_primary:
+            before, after = (has_more, True) if query.backwards else (query.beyond is not None, has_more)
+            page["prev_cursor"] = _cursor(items[0]) if items and before else None
+            page["next_cursor"] = _cursor(items[-1]) if items and after else None
+            page |= search.window
+        return encode(page)[:-1] + b',"items":[' + b",".join(item.document for item in items) + b"]}"
+
+    def _within_budget(self, items: list[Found], search: Search) -> list[Found]:
+        left = self._settings.search_byte_budget
+        fitting: list[Found] = []
+        for item in reversed(items) if search.query.backwards else items:
+            left -= len(item.document)
+            if left < 0 and (fitting or not search.allow_partial):
+                break
+            fitting.append(item)
+        if len(fitting) < len(items) and not search.allow_partial:
+            raise refused(400, "SEARCH_RESULT_TOO_LARGE: narrow the search or lower the limit")
+        return fitting[::-1] if search.query.backwards else fitting
+
+
+def _list(documents: list[bytes]) -> bytes:
+    return b'{"object":"list","items":[' + b",".join(documents) + b"]}"
+
+
+def _cursor(item: Found) -> str:
+    return _CURSOR_PREFIX + base64.urlsafe_b64encode(encode(item.position)).decode()
+
+
+def _position_in(cursor: str) -> Position | None:
+    """The position that a cursor of ours carries; None when it is a bare span id."""
+    if not cursor.startswith(_CURSOR_PREFIX):
+        return None
+    try:
+        value, trace_id, span_id = decode(base64.urlsafe_b64decode(cursor.removeprefix(_CURSOR_PREFIX)))
+        return int(value), str(trace_id), str(span_id)
+    except (binascii.Error, Refusal, TypeError, ValueError):
+        return None

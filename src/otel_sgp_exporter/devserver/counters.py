@@ -1,0 +1,45 @@
+"""What arrived, counted since the server started."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+
+@dataclass
+class Counters:
+    """Written by the event loop's thread only, batch sizes by the writing one."""
+
+    requests: Counter[str] = field(default_factory=Counter)  # by method and path
+    statuses: Counter[int] = field(default_factory=Counter)  # 0: the connection was reset instead
+    retry_counts: Counter[str] = field(default_factory=Counter)  # by the official client's header
+    batch_sizes: Counter[int] = field(default_factory=Counter)  # of every batch that was JSON
+    request_bytes: int = 0
+    puts_in_flight: int = 0
+    most_puts_in_flight: int = 0
+
+    def begin(self, request: Request) -> None:
+        self.retry_counts[request.headers.get("x-stainless-retry-count", "none")] += 1
+        self.puts_in_flight += request.method == "PUT"
+        self.most_puts_in_flight = max(self.most_puts_in_flight, self.puts_in_flight)
+
+    def end(self, method: str, path: str, status: int) -> None:
+        self.puts_in_flight -= method == "PUT"
+        self.requests[f"{method} {path}"] += 1
+        self.statuses[status] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests.total(),
+            "requests_by_path": dict(self.requests),
+            "statuses": dict(sorted(self.statuses.items())),
+            "retry_counts": dict(sorted(self.retry_counts.items())),
+            "items": sum(size * times for size, times in self.batch_sizes.items()),
+            "batch_sizes": dict(sorted(self.batch_sizes.items())),
+            "bytes": self.request_bytes,
+            "puts_in_flight": self.puts_in_flight,
+            "most_puts_in_flight": self.most_puts_in_flight,
+        }

@@ -1,0 +1,77 @@
+"""The two filters that look inside a document; SQLite calls them as functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from .codec import decode
+
+_GROUPS: dict[str, Callable[[Iterable[bool]], bool]] = {"$or": any, "$and": all}
+_WORDS = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+){0,7}")
+
+
+def metadata_matches(document: bytes, search: str) -> bool:
+    """Whether the metadata meets every one of `all` in `search`, the JSON object {all, composed}.
+
+    Each key must have the value wanted, or one of an array of them. With `composed`, `$or` and `$and` hold nested
+    groups of such conditions; without, they are keys like any other.
+    """
+    wanted = _decoded(search)
+    metadata = decode(document)["metadata"] or {}
+    return all(_meets(metadata, keys, wanted["composed"]) for keys in wanted["all"])
+
+
+def text_matches(document: bytes, search: str) -> bool:
+    """Whether a span matches `search`, the JSON object {terms, trace_ids, fields}.
+
+    Every term must occur, case-insensitively: in the name as a substring, in the fields as whole words when it is made
+    of words, else as a substring. A span of one of the trace ids matches whatever the terms.
+    """
+    span = decode(document)
+    wanted = _decoded(search)
+    if span["trace_id"] in wanted["trace_ids"]:
+        return True
+    name = span["name"] if "name" in wanted["fields"] else ""
+    values = "\n".join(text for field in wanted["fields"] if field != "name" for text in _texts(span[field]))
+    return bool(wanted["terms"]) and all(
+        term.casefold() in name.casefold() or _occurs(term)(values) for term in wanted["terms"]
+    )
+
+
+def _meets(metadata: dict[str, Any], wanted: dict[str, Any], composed: bool) -> bool:
+    return all(
+        _GROUPS[key](_meets(metadata, group, composed) for group in value)
+        if composed and key in _GROUPS
+        else key in metadata and _equals_any(metadata[key], value)
+        for key, value in wanted.items()
+    )
+
+
+def _equals_any(value: Any, wanted: Any) -> bool:
+    return value == wanted or (isinstance(wanted, list) and value in wanted)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif value is not None:
+        yield str(value)
+
+
+@lru_cache(maxsize=64)
+def _decoded(text: str) -> Any:
+    return decode(text.encode())
+
+
+@lru_cache(maxsize=64)
+def _occurs(term: str) -> Callable[[str], Any]:
+    bounded = rf"(?<![A-Za-z0-9]){re.escape(term)}(?![A-Za-z0-9])" if _WORDS.fullmatch(term) else re.escape(term)
+    return re.compile(bounded, re.IGNORECASE).search

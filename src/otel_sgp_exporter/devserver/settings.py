@@ -1,0 +1,94 @@
+"""Every choice the imitation server offers, checked when it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+ProfileName = Literal["legacy", "tracing-pg", "tracing-ch", "dual-legacy", "dual-tracing"]
+StoreName = Literal["legacy", "traces"]
+
+# The stores that a profile writes; the first one is primary: it decides the status and answers the reads.
+STORES: dict[str, tuple[StoreName, ...]] = {
+    "legacy": ("legacy",),
+    "tracing-pg": ("traces",),
+    "tracing-ch": ("traces",),
+    "dual-legacy": ("legacy", "traces"),
+    "dual-tracing": ("traces", "legacy"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How the server behaves where it can be told to; ValueError names the field of a value that is not allowed.
+
+    The first value of a choice is its default: the harsher reading of what the service leaves open.
+    """
+
+    profile: ProfileName = "tracing-pg"
+    api_key: str | None = None  # None: any key will do, but there must be one
+    account_id: str | None = None  # None: any account will do, but there must be one
+    max_spans: int | None = 100_000  # the oldest are forgotten beyond it
+
+    gzip_requests: Literal[415, "accept"] = 415
+    auth_status: Literal[401, 403] = 401
+    max_body_bytes: int | None = 4 * 1024 * 1024  # applies when tracing is primary
+    empty_batch: Literal[200, 422] = 200
+    late_start: Literal["last_write_wins", "completed_wins"] = "last_write_wins"  # in the tracing store
+    legacy_id_scope: Literal["global", "account"] = "global"
+    duplicate_post_status: Literal[409, 400, 422] = 409
+    trace_id_max: Literal[256, 38] = 256
+    obs_id_check: Literal["strict", "off"] = "strict"
+    zero_obs_ids: Literal["reject", "accept"] = "reject"
+    naive_timestamps: Literal["utc", "reject"] = "utc"
+    epoch_timestamps: Literal["accept", "reject"] = "accept"
+    date_only: Literal["accept", "reject"] = "accept"
+    redaction: Literal["on", "off"] = "on"
+    unreadable_trace_status: Literal[403, 404] = 403
+    usage_keys: Literal["all", "none"] = "all"
+    legacy_token_sort_status: Literal[422, 400] = 422
+    bad_cursor_status: Literal[400, 422] = 400
+    uuid_terms: Literal["loose", "rfc"] = "loose"
+    search_byte_budget: int = 32 * 1024 * 1024
+
+    latency_p50_millis: float = 0  # of a PUT, from its first byte to its answer
+    latency_p95_millis: float | None = None  # None: every PUT takes the p50
+    capacity_per_second: float | None = None  # PUTs beyond it are refused with `over_capacity`
+    over_capacity: Literal[503, 429] = 503
+    retry_after_seconds: int | None = 1  # sent with that refusal; None: no header
+    seed: int | None = None  # of latencies and of faults with a probability
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(Settings).items():
+            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
+                raise ValueError(f"{name} must be one of {get_args(hint)}, not {getattr(self, name)!r}")
+
+    @property
+    def stores(self) -> tuple[StoreName, ...]:
+        return STORES[self.profile]
+
+    @property
+    def primary(self) -> StoreName:
+        return self.stores[0]
+
+    @property
+    def tracing_is_primary(self) -> bool:
+        return self.primary == "traces"
+
+    @property
+    def stores_nul(self) -> bool:
+        """ClickHouse keeps NUL bytes; Postgres cannot."""
+        return self.profile == "tracing-ch"
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`name=value` as typed on a command line; ValueError when there is no such setting."""
+    name, _, value = text.partition("=")
+    if name not in get_type_hints(Settings):
+        raise ValueError(f"no setting is called {name!r}; there are {', '.join(get_type_hints(Settings))}")
+    if value == "none":
+        return name, None
+    try:
+        return name, float(value) if "." in value else int(value)
+    except ValueError:
+        return name, value

@@ -1,0 +1,241 @@
+"""The spans on disk: SQLite in WAL mode, one connection that writes and one that reads. All SQL is here."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from os import PathLike
+from typing import Any
+
+from .codec import decode
+from .matching import metadata_matches, text_matches
+from .row import Row, Write
+from .settings import Settings, StoreName
+
+KEYS: dict[StoreName, str] = {"legacy": "scope, id", "traces": "account, trace_id, id, start_day"}
+
+# version numbers all writes, a row keeps that of its last one. The arrived_us columns are of the first START and END.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS {table} (
+    scope TEXT NOT NULL, account TEXT NOT NULL, trace_id TEXT NOT NULL, id TEXT NOT NULL, start_day INTEGER NOT NULL,
+    name TEXT NOT NULL, parent_id TEXT, group_id TEXT, status TEXT NOT NULL, type TEXT NOT NULL,
+    start_us INTEGER NOT NULL, end_us INTEGER, application_variant_id TEXT, obs_trace_id TEXT, obs_span_id TEXT,
+    input_tokens INTEGER, output_tokens INTEGER, document BLOB NOT NULL,
+    version INTEGER NOT NULL, starts INTEGER NOT NULL, ends INTEGER NOT NULL, late_starts INTEGER NOT NULL,
+    start_arrived_us INTEGER, end_arrived_us INTEGER, PRIMARY KEY ({key})
+);
+CREATE INDEX IF NOT EXISTS {table}_version ON {table} (version);
+CREATE INDEX IF NOT EXISTS {table}_id ON {table} (id);
+CREATE INDEX IF NOT EXISTS {table}_trace ON {table} (account, trace_id, start_us);
+CREATE INDEX IF NOT EXISTS {table}_start ON {table} (account, start_us);
+"""
+
+UPSERT = """
+INSERT INTO {table} VALUES ({values}) ON CONFLICT ({key}) DO UPDATE SET {contents},
+    version = excluded.version, starts = starts + excluded.starts, ends = ends + excluded.ends,
+    late_starts = late_starts + CASE WHEN ends > 0 THEN excluded.starts ELSE excluded.late_starts END,
+    start_arrived_us = coalesce(start_arrived_us, excluded.start_arrived_us),
+    end_arrived_us = coalesce(end_arrived_us, excluded.end_arrived_us)
+"""
+_WRITE_COLUMNS = 6
+
+FORGET = """
+DELETE FROM {table} WHERE version IN
+    (SELECT version FROM {table} ORDER BY version LIMIT max(0, (SELECT count(*) FROM {table}) - ?))
+"""
+
+LAST_VERSION = "SELECT max(version) FROM {table}"
+GET = "SELECT document FROM {table} WHERE account = ? AND id = ? ORDER BY version DESC LIMIT 1"
+EXISTS = "SELECT 1 FROM {table} WHERE id = ? LIMIT 1"
+LEGACY_TRACES = "SELECT id, trace_id FROM legacy WHERE scope = ? AND id IN (SELECT value FROM json_each(?))"
+WRITES_PER_ID = "SELECT starts + ends, count(*) FROM {table} GROUP BY 1 ORDER BY 1"
+LATE_STARTS = "SELECT coalesce(sum(late_starts), 0) FROM {table}"
+ARRIVALS = """
+SELECT account, trace_id, id, start_arrived_us, end_arrived_us, starts, ends, late_starts, document
+FROM {table} WHERE id = coalesce(?, id) AND trace_id = coalesce(?, trace_id) ORDER BY version
+"""
+
+_IN_LIST = {
+    "trace_ids": "trace_id",
+    "span_ids": "id",
+    "parent_ids": "parent_id",
+    "names": "name",
+    "statuses": "status",
+    "types": "type",
+    "application_variant_ids": "application_variant_id",
+    "obs_trace_ids": "obs_trace_id",
+    "obs_span_ids": "obs_span_id",
+}
+_LISTED = "{column} IN (SELECT value FROM json_each(:{name}))"
+_PAIRS = "(SELECT json_extract(value, '$.trace_id'), json_extract(value, '$.span_id') FROM json_each(:{name}))"
+
+# What a search may ask for. Lists are bound as JSON.
+FILTERS = {
+    **{name: _LISTED.format(column=column, name=name) for name, column in _IN_LIST.items()},
+    "excluded_trace_ids": "trace_id NOT IN (SELECT value FROM json_each(:excluded_trace_ids))",
+    "excluded_span_ids": "id NOT IN (SELECT value FROM json_each(:excluded_span_ids))",
+    "spans": "(trace_id, id) IN " + _PAIRS.format(name="spans"),
+    "excluded_spans": "(trace_id, id) NOT IN " + _PAIRS.format(name="excluded_spans"),
+    "group_id": "group_id = :group_id",
+    "parents_only": "parent_id IS NULL",
+    "min_duration_ms": "end_us - start_us >= 1000 * :min_duration_ms",
+    "max_duration_ms": "end_us - start_us <= 1000 * :max_duration_ms",
+    "assessment_types": "0",  # nothing here is ever assessed
+    "metadata": "metadata_matches(document, :metadata)",
+    "texts": "text_matches(document, :texts)",
+    "from_us": "start_us >= :from_us",
+    "to_us": "start_us <= :to_us",
+}
+SORTS = {
+    "start_timestamp": "start_us",
+    "duration_ms": "coalesce(end_us - start_us, 0)",
+    "input_tokens": "coalesce(input_tokens, 0)",
+    "output_tokens": "coalesce(output_tokens, 0)",
+}
+# Rows of one span that differ in the UTC day of their start: the newest within the window answers for all.
+NEWEST = """NOT EXISTS (SELECT 1 FROM traces AS newer WHERE newer.account = traces.account
+    AND newer.trace_id = traces.trace_id AND newer.id = traces.id AND newer.version > traces.version
+    AND newer.start_us BETWEEN :first_us AND :last_us)"""
+SEARCH = """
+SELECT document, {sort}, trace_id, id FROM {table} WHERE {where}
+ORDER BY {sort} {direction}, trace_id {direction}, id {direction} LIMIT :limit
+"""
+
+Position = tuple[int, str, str]
+"""Where a row stands in a sorted search: its sort value, trace id and id."""
+
+
+@dataclass
+class Query:
+    """One page of a search: at most `limit` rows beyond the position `beyond`, or before it when `backwards`."""
+
+    filters: dict[str, Any] = field(default_factory=dict)
+    sort: str = "start_timestamp"
+    descending: bool = False
+    limit: int = 100
+    beyond: Position | None = None
+    backwards: bool = False
+
+
+@dataclass
+class Found:
+    document: bytes
+    position: Position
+
+
+class Store:
+    """Both stores of one database file.
+
+    `upsert` and `legacy_traces` belong to one thread, every other method to another: each has its own connection.
+    """
+
+    def __init__(self, database: str | PathLike[str], settings: Settings) -> None:
+        self._settings = settings
+        self._writer = self._connect(database)
+        for table, key in KEYS.items():
+            self._writer.executescript(SCHEMA.format(table=table, key=key))
+        self._reader = self._connect(database)
+        self._reader.create_function("metadata_matches", 2, metadata_matches, deterministic=True)
+        self._reader.create_function("text_matches", 2, text_matches, deterministic=True)
+        newest = (self._writer.execute(LAST_VERSION.format(table=table)).fetchone()[0] or 0 for table in KEYS)
+        self._versions = count(max(newest) + 1)
+        self._writes_until_forgetting = 0
+
+    def upsert(self, writes: dict[StoreName, list[Write]]) -> None:
+        """Replace the rows of every store named, in one transaction; what is committed survives the process."""
+        now_us = time.time_ns() // 1000
+        with self._writer:
+            for table, store_writes in writes.items():
+                rows = [self._row(write, now_us) for write in store_writes]
+                self._writer.executemany(self._upsert_sql(table), rows)
+            self._forget_oldest(sum(map(len, writes.values())))
+
+    def legacy_traces(self, scope: str, ids: Iterable[str]) -> dict[str, str]:
+        """The trace id of every given span id that the legacy store has."""
+        return dict(self._writer.execute(LEGACY_TRACES, (scope, json.dumps(list(ids)))))
+
+    def get(self, table: StoreName, account: str, span_id: str) -> bytes | None:
+        row = self._reader.execute(GET.format(table=table), (account, span_id)).fetchone()
+        return row[0] if row else None
+
+    def exists(self, table: StoreName, span_id: str) -> bool:
+        """Whether any account has the span."""
+        return bool(self._reader.execute(EXISTS.format(table=table), (span_id,)).fetchone())
+
+    def search(self, table: StoreName, account: str, query: Query) -> list[Found]:
+        """The rows in the order asked for, whichever way the page lies."""
+        bound = {"account": account, "limit": query.limit, "first_us": -(1 << 63), "last_us": (1 << 63) - 1}
+        bound |= query.filters
+        bound |= {"first_us": bound.get("from_us", bound["first_us"]), "last_us": bound.get("to_us", bound["last_us"])}
+        where = ["account = :account", *(FILTERS[name] for name in query.filters)]
+        if table == "traces":
+            where.append(NEWEST)
+        descending = query.descending != query.backwards
+        if query.beyond is not None:
+            where.append(f"({SORTS[query.sort]}, trace_id, id) {'<' if descending else '>'} (:value, :trace_id, :id)")
+            bound |= dict(zip(("value", "trace_id", "id"), query.beyond, strict=True))
+        sql = SEARCH.format(
+            table=table, sort=SORTS[query.sort], where=" AND ".join(where), direction="DESC" if descending else "ASC"
+        )
+        found = [Found(row[0], row[1:]) for row in self._reader.execute(sql, bound)]
+        return found[::-1] if query.backwards else found
+
+    def position(self, table: StoreName, account: str, span_id: str, query: Query) -> Position | None:
+        """Where the span of that id stands in the search; of several, the last one in its direction."""
+        pages = Query({"span_ids": json.dumps([span_id])}, query.sort, query.descending, 1, backwards=True)
+        if query.backwards:
+            pages.backwards = False
+        found = self.search(table, account, pages)
+        return found[0].position if found else None
+
+    def writes_per_id(self, table: StoreName) -> dict[int, int]:
+        """How many spans were written once, twice, ..."""
+        return dict(self._reader.execute(WRITES_PER_ID.format(table=table)))
+
+    def late_starts(self, table: StoreName) -> int:
+        """STARTs that arrived after an END of their span."""
+        return int(self._reader.execute(LATE_STARTS.format(table=table)).fetchone()[0])
+
+    def arrivals(
+        self, table: StoreName, span_id: str | None = None, trace_id: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The spans in the order of their last write, with when and how often each was written."""
+        cursor = self._reader.execute(ARRIVALS.format(table=table), (span_id, trace_id))
+        names = [column[0] for column in cursor.description]
+        rows = (dict(zip(names, row, strict=True)) for row in cursor)
+        return [{**row, "document": decode(row["document"])} for row in rows]
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+    @staticmethod
+    def _connect(database: str | PathLike[str]) -> sqlite3.Connection:
+        connection = sqlite3.connect(database, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    def _upsert_sql(self, table: StoreName) -> str:
+        keeps_completed = table == "traces" and self._settings.late_start == "completed_wins"
+        kept = "end_us IS NOT NULL AND excluded.end_us IS NULL" if keeps_completed else "0"
+        contents = (f"{name} = CASE WHEN {kept} THEN {name} ELSE excluded.{name} END" for name in Row._fields)
+        values = ", ".join("?" * (len(Row._fields) + _WRITE_COLUMNS))
+        return UPSERT.format(table=table, values=values, key=KEYS[table], contents=", ".join(contents))
+
+    def _row(self, write: Write, now_us: int) -> Sequence[Any]:
+        arrived = (now_us if write.starts else None, now_us if write.ends else None)
+        return (*write.row, next(self._versions), write.starts, write.ends, write.late_starts, *arrived)
+
+    def _forget_oldest(self, written: int) -> None:
+        # Counting the rows of a table is not free: once per hundredth of the history is exact enough.
+        self._writes_until_forgetting -= written
+        if self._settings.max_spans is None or self._writes_until_forgetting > 0:
+            return
+        self._writes_until_forgetting = self._settings.max_spans // 100
+        for table in KEYS:
+            self._writer.execute(FORGET.format(table=table), (self._settings.max_spans,))
