@@ -1,0 +1,149 @@
+"""One record as the SGP item that is upserted for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.trace import format_span_id, format_trace_id
+
+from otel_sgp_exporter._mapping._explicit import EXPECTED, OUTPUT, Overrides, identifier
+from otel_sgp_exporter._mapping._ids import sgp_span_id, sgp_trace_id, timestamp
+from otel_sgp_exporter._mapping._memory import TraceMemory
+from otel_sgp_exporter._mapping._metadata import Metadata, add_attributes, read_facts
+from otel_sgp_exporter._mapping._origin import read_origin, read_parent, time_to_first_token_ms
+from otel_sgp_exporter._mapping._payload import read_input, read_output
+from otel_sgp_exporter._mapping._precedence import GROUP_ID, PREFIXES
+from otel_sgp_exporter._mapping._privacy import MappingOptions
+from otel_sgp_exporter._mapping._reader import REDACTED, Reader
+from otel_sgp_exporter._mapping._shapes import Payload, wrapped
+from otel_sgp_exporter._mapping._status import Status, read_status
+from otel_sgp_exporter._mapping._tidy import Tidy
+from otel_sgp_exporter._mapping._types import decide
+from otel_sgp_exporter._mapping._usage import BILLED_TYPES, is_billed, read_usage
+from otel_sgp_exporter._record import Phase, Record
+
+_DEFAULT_OPTIONS = MappingOptions()
+
+
+def to_item(
+    record: Record,
+    options: MappingOptions = _DEFAULT_OPTIONS,
+    memory: TraceMemory | None = None,
+    parent_span_id: int | None = None,
+) -> dict[str, Any]:
+    """Map a record to its item. Any thread may call it; it never blocks.
+
+    Args:
+        record: A START or an END.
+        options: What the user chose.
+        memory: What is known of other records, shared by all calls; without it every record stands alone.
+        parent_span_id: W3C id of the nearest exported ancestor where the parent itself is not exported; 0 for none.
+
+    Returns:
+        The item, ready for JSON but for odd leaves (NaN, bytes, lone surrogates, keys that are no text).
+    """
+    return _Mapping(record, options, TraceMemory() if memory is None else memory).item(parent_span_id)
+
+
+class _Mapping:
+    """The mapping of one record. Each part uses up attributes, so that the metadata, built last, repeats none."""
+
+    def __init__(self, record: Record, options: MappingOptions, memory: TraceMemory) -> None:
+        opened = memory.recall_start(record.key) if record.phase is Phase.END else None
+        self.record = record
+        self.options = options
+        self.memory = memory
+        self.reader = Reader({**opened.attributes, **record.attributes} if opened else record.attributes, PREFIXES)
+        self.given = Overrides(self.reader, memory)
+        self.type = self.given.type or decide(self.reader, record.span, record.name).type
+        own_group = self.given.group_id or self.reader.first(GROUP_ID, identifier)
+        self.group_id = memory.inherit_group(record.key[0], own_group) or (opened.group_id if opened else None)
+        self.notes: Metadata = {}
+        if record.phase is Phase.START:
+            memory.remember_start(record, self.group_id)
+
+    def item(self, parent_span_id: int | None) -> dict[str, Any]:
+        """The members in the order of the contract; a START leaves out those that are still empty."""
+        record = self.record
+        trace_id, span_id = record.key
+        linked, unlinked = read_parent(record, self.options, parent_span_id)
+        if unlinked is not None:
+            self.notes["otel_parent_span_id"] = format_span_id(unlinked)
+        status = read_status(record, self.reader)
+        members = {
+            "name": self.given.name or record.name or "unnamed",
+            "id": sgp_span_id(trace_id, span_id),
+            "trace_id": sgp_trace_id(trace_id),
+            "start_timestamp": timestamp(record.start_ns),
+            "end_timestamp": self._end(),
+            "input": self._input(),
+            "output": self._output(),
+            "metadata": self._metadata(status),
+            "status": status.code,
+            "type": self.type,
+            "parent_id": None if linked is None else sgp_span_id(trace_id, linked),
+            "group_id": self.group_id,
+            "obs_trace_id": format_trace_id(trace_id),
+            "obs_span_id": format_span_id(span_id),
+            **self.given.application,
+            "expected": self._expected(),
+        }
+        is_end = record.phase is Phase.END
+        return {name: part for name, part in members.items() if part or (is_end and part == {})}
+
+    def _end(self) -> str | None:
+        end, start = self.record.end_ns, self.record.start_ns
+        if end is None:
+            return None
+        if end < start:
+            self.notes["end_before_start_ns"] = start - end
+        return timestamp(max(end, start))
+
+    def _input(self) -> Payload:
+        found = read_input(self.reader, self.type, self.options.hide_inputs)
+        return self._tidied(found.payload) if found else {}
+
+    def _output(self) -> Payload:
+        found = read_output(self.reader, self.type, self.options.hide_outputs)
+        usage = read_usage(self.reader)
+        output = self._tidied(found.payload) if found else {}
+        if self.type not in BILLED_TYPES:
+            if usage:
+                self.notes["aggregated_usage"] = usage
+            # SGP bills a `usage` at the top of any output: what an agent or a tool returned must not look like one.
+            return {"output": output} if "usage" in output and found and found.key != OUTPUT else output
+        if usage and self._is_billed():
+            output["usage"] = usage
+        elif usage:
+            output.pop("usage", None)
+            self.notes["usage_suppressed"] = usage
+        return output
+
+    def _is_billed(self) -> bool:
+        parent = self.record.span.parent
+        if parent is not None and self.record.phase is Phase.END:
+            self.memory.note_billed((parent.trace_id, parent.span_id), self.type)
+        return is_billed(self.reader) and not self.memory.has_billed_child(self.record.key, self.type)
+
+    def _metadata(self, status: Status) -> Metadata:
+        metadata = read_origin(self.record, self.options) | read_facts(self.reader)
+        first_token = time_to_first_token_ms(self.record, self.reader)
+        if first_token is not None:
+            metadata["time_to_first_token_ms"] = first_token
+        metadata |= status.fields
+        metadata |= self.notes
+        if add_attributes(metadata, self.reader, self.options.hidden_keys, self.group_id) or self.reader.cut:
+            metadata["truncated"] = True
+        return metadata
+
+    def _expected(self) -> Payload | None:
+        if not self.reader.has(EXPECTED):
+            return None
+        return {"expected": REDACTED} if self.options.hide_outputs else wrapped("expected", self.reader.value(EXPECTED))
+
+    def _tidied(self, payload: Payload) -> Payload:
+        tidy = Tidy()
+        tidied: Payload = tidy(payload)
+        if tidy.cut:
+            self.notes["truncated"] = True
+        return tidied

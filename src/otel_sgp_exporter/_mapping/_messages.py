@@ -1,0 +1,211 @@
+"""Chat messages of every dialect in one shape.
+
+A message is `{"role", "content", "reasoning"?, "tool_calls"?, "tool_call_id"?, "name"?, "finish_reason"?}`. The content
+is a text, or a list of parts when there are several or one is not text; a tool call is `{"id", "name", "arguments"}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from otel_sgp_exporter._mapping._reader import decode
+
+Message = dict[str, Any]
+
+# What a role or a LangChain message type is called in our shape; a role that is not here keeps its name.
+_ROLES = {
+    "human": "user",
+    "HumanMessageChunk": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "model": "assistant",
+    "function": "tool",
+}
+_LANGCHAIN_TYPES = frozenset(
+    {"human", "HumanMessageChunk", "ai", "AIMessageChunk", "system", "tool", "function", "chat"}
+)
+_LANGCHAIN_CLASSES = {"HumanMessage": "human", "AIMessage": "ai", "SystemMessage": "system", "ToolMessage": "tool"}
+
+_TEXT, _CALL, _RESULT, _REASONING = "text", "call", "result", "reasoning"
+_PART_KINDS = {
+    "text": _TEXT,
+    "input_text": _TEXT,
+    "output_text": _TEXT,
+    "summary_text": _TEXT,
+    "tool_call": _CALL,
+    "tool_use": _CALL,
+    "function_call": _CALL,
+    "tool_call_response": _RESULT,
+    "tool_result": _RESULT,
+    "function_response": _RESULT,
+    "function_call_output": _RESULT,
+    "reasoning": _REASONING,
+    "thinking": _REASONING,
+}
+
+
+def messages(value: Any) -> list[Message] | None:
+    """The messages in a list of them, or in the only list of a list of lists; None if that is not what it is."""
+    if isinstance(value, Mapping):
+        return to_messages(value)
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    if all(isinstance(item, (list, tuple)) for item in value):
+        value = [item for batch in value for item in batch]
+    found: list[Message] = []
+    for item in value:
+        converted = to_messages(item)
+        if converted is None:
+            return None
+        found += converted
+    return found
+
+
+def to_messages(item: Any) -> list[Message] | None:
+    """What one item stands for: mostly one message, several when it carries several tool results."""
+    if isinstance(item, str):
+        return [{"role": "user", "content": item}]
+    if not isinstance(item, Mapping):
+        return None
+    item = langchain_message(item) or item.get("message", item)
+    if not isinstance(item, Mapping):
+        return None
+    if "role" in item or "parts" in item or "contents" in item:
+        return _assembled(_role(item.get("role") or "assistant"), _parts_of(item), item)
+    if _is_langchain_type(item.get("type")) and "content" in item:
+        return _assembled(_role(item["type"]), _parts_of(item), item)
+    return _assembled("assistant", [item], {}) if "type" in item and _kind(item) else None
+
+
+def langchain_message(item: Mapping[str, Any]) -> Message | None:
+    """The fields of a message that LangChain serialised; None for anything else."""
+    fields = item.get("kwargs") if "lc" in item else item.get("data")
+    if not isinstance(fields, Mapping) or "content" not in fields:
+        return None
+    kind = fields.get("type") or item.get("type")
+    path = item.get("id")
+    if not _is_langchain_type(kind) and isinstance(path, list) and path:
+        kind = _LANGCHAIN_CLASSES.get(str(path[-1]))
+    if not _is_langchain_type(kind):
+        return None
+    return {**fields, "role": fields.get("role") if kind == "chat" else kind}
+
+
+def _is_langchain_type(kind: Any) -> bool:
+    return isinstance(kind, str) and kind in _LANGCHAIN_TYPES
+
+
+def is_blank(message: Message) -> bool:
+    """True for a message that says nothing, such as the bare role that stands in for a failed answer."""
+    return not (message.get("content") or message.get("tool_calls") or message.get("reasoning"))
+
+
+def _role(role: Any) -> str:
+    return _ROLES.get(role, role) if isinstance(role, str) else "user"
+
+
+def _parts_of(item: Mapping[str, Any]) -> Sequence[Any]:
+    for key in ("parts", "contents", "content"):
+        value = item.get(key)
+        if isinstance(value, (list, tuple)):
+            return value
+        if value not in (None, ""):
+            return [value]
+    return ()
+
+
+def _assembled(role: str, parts: Sequence[Any], item: Mapping[str, Any]) -> list[Message]:
+    content: list[Any] = []
+    reasoning: list[str] = [item["reasoning"]] if isinstance(item.get("reasoning"), str) else []
+    calls = [_tool_call(call) for call in _list(item.get("tool_calls")) if isinstance(call, Mapping)]
+    results: list[Message] = []
+    for part in parts:
+        part = part.get("message_content", part) if isinstance(part, Mapping) else part
+        kind = _kind(part)
+        if kind is _CALL:
+            calls.append(_tool_call(part))
+        elif kind is _RESULT:
+            results.append(_tool_result(part))
+        elif kind is _REASONING:
+            reasoning.append(_reasoning(part))
+        else:
+            content.append({"type": "text", "text": _text(part)} if kind is _TEXT else part)
+    if results and not content and not calls:
+        return results
+    message = {
+        "role": role,
+        "content": _content(content),
+        "reasoning": "\n".join(filter(None, reasoning)),
+        "tool_calls": calls,
+        "tool_call_id": item.get("tool_call_id"),
+        "name": item.get("name"),
+        "finish_reason": item.get("finish_reason"),
+    }
+    return [*results, {key: value for key, value in message.items() if value or key == "content"}]
+
+
+def _kind(part: Any) -> str | None:
+    if isinstance(part, str):
+        return _TEXT
+    if not isinstance(part, Mapping):
+        return None
+    kind = part.get("type")
+    if isinstance(kind, str):
+        return _PART_KINDS.get(kind)
+    # Gemini's parts have no type; their one key says what they are.
+    return next((name for key, name in _PART_KINDS.items() if key in part), None)
+
+
+def _content(parts: list[Any]) -> Any:
+    if not parts:
+        return ""
+    only = parts[0]
+    if len(parts) == 1 and (not isinstance(only, Mapping) or only.get("type") == "text"):
+        return only["text"] if isinstance(only, Mapping) else only
+    return parts
+
+
+def _text(part: Any) -> Any:
+    return part if isinstance(part, str) else part.get("text", part.get("content"))
+
+
+def _reasoning(part: Mapping[str, Any]) -> str:
+    said = part.get("content") or part.get("text") or part.get("thinking") or part.get("summary")
+    if isinstance(said, (list, tuple)):
+        said = "\n".join(str(_text(item)) for item in said if _kind(item) is _TEXT)
+    return said if isinstance(said, str) else ""
+
+
+def _tool_call(item: Mapping[str, Any]) -> dict[str, Any]:
+    item = _inner(item, "tool_call", "function_call")
+    function = _inner(item, "function")
+    arguments = next((function[key] for key in ("arguments", "args", "input") if key in function), None)
+    call = {
+        "id": item.get("call_id") or item.get("id"),
+        "name": function.get("name"),
+        "arguments": decode(arguments) if isinstance(arguments, str) else arguments,
+    }
+    return {key: value for key, value in call.items() if value is not None}
+
+
+def _tool_result(part: Mapping[str, Any]) -> Message:
+    part = _inner(part, "function_response")
+    result = next((part[key] for key in ("response", "result", "content", "output") if key in part), "")
+    message = {
+        "role": "tool",
+        "content": "" if result is None else result,
+        "tool_call_id": part.get("call_id") or part.get("tool_use_id") or part.get("id"),
+        "name": part.get("name"),
+    }
+    return {key: value for key, value in message.items() if value or key == "content"}
+
+
+def _inner(item: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    inner = next((item[name] for name in names if isinstance(item.get(name), Mapping)), item)
+    assert isinstance(inner, Mapping)
+    return inner
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()

@@ -1,0 +1,105 @@
+"""What a span brings along beside its attributes: ids, scope, resource, links, events, and its place in the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.trace import format_span_id, format_trace_id
+
+from otel_sgp_exporter._mapping._ids import timestamp
+from otel_sgp_exporter._mapping._precedence import CHUNK_EVENTS, TIME_TO_FIRST_CHUNK
+from otel_sgp_exporter._mapping._privacy import MappingOptions
+from otel_sgp_exporter._mapping._reader import Reader
+from otel_sgp_exporter._mapping._tidy import Tidy
+from otel_sgp_exporter._mapping._usage import number
+from otel_sgp_exporter._record import Phase, Record
+
+TRACESTATE_MEMBER = "sgp"
+"""In the tracestate of a remote parent: that span is in SGP."""
+
+
+def read_origin(record: Record, options: MappingOptions) -> dict[str, Any]:
+    """Where the span came from, and how much of it the SDK dropped."""
+    span = record.span
+    trace_id, span_id = record.key
+    scope = span.instrumentation_scope
+    resource = copied(span.resource.attributes)
+    origin: dict[str, Any] = {
+        "__source__": "otel",
+        "obs_trace_id": format_trace_id(trace_id),
+        "obs_span_id": format_span_id(span_id),
+        "otel_kind": span.kind.name,
+        "otel_scope": scope.name if scope else None,
+        "otel_scope_version": scope.version if scope else None,
+        "service_name": resource.get("service.name"),
+        "resource": resource,
+        "links": _links(record),
+    }
+    if record.phase is Phase.END:
+        origin["dropped_attributes"] = span.dropped_attributes
+        origin["dropped_events"] = span.dropped_events
+        origin["dropped_links"] = span.dropped_links
+        origin["events"] = _events(record, options)
+    return {name: value for name, value in origin.items() if value}
+
+
+def read_parent(record: Record, options: MappingOptions, exported: int | None) -> tuple[int | None, int | None]:
+    """The span id to link as the parent, and the W3C parent's id where that is another or none.
+
+    Args:
+        record: Of the span.
+        options: Say which remote parents are linked.
+        exported: The nearest ancestor that is exported, when it is not the span's parent: 0 for none, None to link the
+            parent itself.
+    """
+    parent = record.span.parent
+    trace_id, span_id = record.key
+    if parent is None or parent.trace_id != trace_id or parent.span_id == span_id:
+        return None, None
+    if exported is not None:
+        return exported or None, parent.span_id
+    link = {"link": True, "root": False}.get(options.remote_parent, TRACESTATE_MEMBER in parent.trace_state)
+    return (parent.span_id, None) if link or not parent.is_remote else (None, parent.span_id)
+
+
+def time_to_first_token_ms(record: Record, reader: Reader) -> float | None:
+    """Milliseconds from the start of the span to the first piece of a streamed answer."""
+    seconds = reader.first(TIME_TO_FIRST_CHUNK, number)
+    if seconds is not None:
+        return seconds * 1000
+    for event in record.events:
+        if event.name in CHUNK_EVENTS:
+            return (event.timestamp - record.start_ns) / 1e6
+    return None
+
+
+def copied(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A plain dict of the SDK's mapping, which copies itself much faster than it can be read key by key."""
+    copy = getattr(attributes, "copy", None)
+    return dict(copy() if copy is not None else attributes or {})
+
+
+def _links(record: Record) -> list[dict[str, Any]]:
+    tidy = Tidy()
+    return [
+        {
+            "trace_id": format_trace_id(link.context.trace_id),
+            "span_id": format_span_id(link.context.span_id),
+            "attributes": tidy(copied(link.attributes)),
+        }
+        for link in record.links
+    ]
+
+
+def _events(record: Record, options: MappingOptions) -> list[dict[str, Any]]:
+    tidy = Tidy()
+    return [
+        {
+            "name": event.name,
+            "timestamp": timestamp(event.timestamp),
+            "attributes": tidy(options.event_attributes(event.name, copied(event.attributes))),
+        }
+        for event in record.events
+        if event.name not in CHUNK_EVENTS
+    ]

@@ -1,0 +1,117 @@
+"""The input and the output of a span: the best source of its type, in the shape of its type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from otel_sgp_exporter._mapping._explicit import INPUT, OUTPUT
+from otel_sgp_exporter._mapping._genai import REQUEST_PARAMETERS
+from otel_sgp_exporter._mapping._openinference import INVOCATION_PARAMETERS
+from otel_sgp_exporter._mapping._precedence import FINISH_REASON, INPUTS, OUTPUTS, REQUEST_MODEL, TOOLS, chain_for
+from otel_sgp_exporter._mapping._reader import REDACTED, Reader, text
+from otel_sgp_exporter._mapping._shapes import (
+    INPUT_SHAPES,
+    OUTPUT_SHAPES,
+    Payload,
+    Shape,
+    any_input,
+    any_output,
+    wrapped,
+)
+from otel_sgp_exporter._mapping._source import Source
+
+# Named beside the parameters already, or a copy of the conversation.
+_NOT_PARAMETERS = frozenset({"model", "model_name", "tools", "functions", "messages", "input", "instructions"})
+
+
+class Found(NamedTuple):
+    """A payload and the key that it was taken from."""
+
+    key: str
+    payload: Payload
+
+
+def read_input(reader: Reader, span_type: str, hidden: bool) -> Found | None:
+    """What the span was given; None when it does not say. Hidden, a marker that there was something."""
+    found = _explicit(reader, INPUT, "input") or _pick(
+        reader, chain_for(INPUTS, span_type), INPUT_SHAPES.get(span_type, any_input)
+    )
+    if found and hidden:
+        return Found(found.key, {"input": REDACTED})
+    if found and span_type == "COMPLETION" and found.key != INPUT:
+        _complete_request(reader, found.payload)
+    return found
+
+
+def read_output(reader: Reader, span_type: str, hidden: bool) -> Found | None:
+    """What came of the span, without usage; otherwise like `read_input`."""
+    found = _explicit(reader, OUTPUT, "output") or _pick(
+        reader, chain_for(OUTPUTS, span_type), OUTPUT_SHAPES.get(span_type, any_output)
+    )
+    if found and hidden:
+        return Found(found.key, {"output": REDACTED})
+    if found and span_type == "COMPLETION" and found.key != OUTPUT and "messages" not in found.payload:
+        reasons = finish_reasons(reader)
+        if reasons and len(reasons) == 1:
+            found.payload.setdefault("finish_reason", reasons[0])
+    return found
+
+
+def finish_reasons(reader: Reader) -> tuple[str, ...] | None:
+    """Why the model stopped, once for each choice."""
+    return reader.first(FINISH_REASON, _texts)
+
+
+def known_model(value: Any) -> str | None:
+    """For `Reader.first`: a model's name; some instrumentations write `unknown` for want of one."""
+    return None if value == "unknown" else text(value)
+
+
+def _explicit(reader: Reader, key: str, name: str) -> Found | None:
+    if not reader.has(key):
+        return None
+    reader.use((key,))
+    return Found(key, wrapped(name, reader.value(key)))
+
+
+def _pick(reader: Reader, chain: Iterable[Source], shape: Shape) -> Found | None:
+    chain = [source for source in chain if reader.has(source.key)]
+    # A marker says that the user hid the payload: no other key may give it away.
+    for source in sorted(chain, key=lambda source: reader.get(source.key) != REDACTED):
+        value = source.read(reader, source.key)
+        payload = None if value is None else shape(value)
+        if payload is not None:
+            reader.use((source.key,))
+            reader.use(other.key for other in chain if other.is_copy)
+            return Found(source.key, payload)
+    return None
+
+
+def _complete_request(reader: Reader, payload: Payload) -> None:
+    request = {
+        "model": reader.first(REQUEST_MODEL, known_model),
+        "tools": next((source.read(reader, source.key) for source in TOOLS if reader.has(source.key)), None),
+        "parameters": _parameters(reader),
+    }
+    reader.use(source.key for source in TOOLS)
+    for name, value in request.items():
+        if value:
+            payload.setdefault(name, value)
+
+
+def _parameters(reader: Reader) -> dict[str, Any]:
+    found = dict(reader.mapping(INVOCATION_PARAMETERS))
+    if found:
+        reader.use((INVOCATION_PARAMETERS,))
+    for key in [key for key in reader.attributes if key.startswith(REQUEST_PARAMETERS)]:
+        name = key[len(REQUEST_PARAMETERS) :]
+        if name != "model":
+            found.setdefault(name, reader.get(key))
+            reader.use((key,))
+    return {name: value for name, value in found.items() if value is not None and name not in _NOT_PARAMETERS}
+
+
+def _texts(value: Any) -> tuple[str, ...] | None:
+    found = value if isinstance(value, (list, tuple)) else (value,)
+    return tuple(item for item in found if isinstance(item, str) and item) or None

@@ -1,0 +1,92 @@
+"""The type of a span, and which of its attributes decided it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind
+
+from otel_sgp_exporter._mapping import _langsmith
+from otel_sgp_exporter._mapping._infra import OUTSIDE_CALL
+from otel_sgp_exporter._mapping._precedence import KINDS, LLM_HINTS, TOOL_HINTS
+from otel_sgp_exporter._mapping._reader import Reader
+from otel_sgp_exporter._mapping._source import CHAIN
+from otel_sgp_exporter._mapping._vendors import MCP_METHOD, MCP_TOOL_CALL
+
+SPAN_TYPES = frozenset(
+    {
+        "TEXT_INPUT",
+        "TEXT_OUTPUT",
+        "COMPLETION_INPUT",
+        "COMPLETION",
+        "KB_RETRIEVAL",
+        "KB_INPUT",
+        "RERANKING",
+        "EXTERNAL_ENDPOINT",
+        "PROMPT_ENGINEERING",
+        "DOCUMENT_INPUT",
+        "MAP_REDUCE",
+        "DOCUMENT_SEARCH",
+        "DOCUMENT_PROMPT",
+        "CUSTOM",
+        "CODE_EXECUTION",
+        "DATA_MANIPULATION",
+        "EVALUATION",
+        "FILE_RETRIEVAL",
+        "KB_ADD_CHUNK",
+        "KB_MANAGEMENT",
+        "GUARDRAIL",
+        "OUTPUT_GUARDRAIL",
+        "TRACER",
+        "AGENT_TRACER",
+        "AGENT_WORKFLOW",
+        "STANDALONE",
+    }
+)
+
+
+class Decision(NamedTuple):
+    """A span's type and the rule that gave it: `<key>=<value>`, `hint:...`, `infra:<key>` or `default...`."""
+
+    type: str
+    rule: str
+
+
+def decide(reader: Reader, span: ReadableSpan, name: str) -> Decision:
+    """The first rule that applies; the default is what SGP's own SDK gives to roots and to other spans."""
+    return _by_kind(reader, span, name) or _by_hint(reader) or _by_outside_call(reader, span) or _by_default(span)
+
+
+def _by_kind(reader: Reader, span: ReadableSpan, name: str) -> Decision | None:
+    for key, types in KINDS:
+        value = reader.get(key)
+        found = types.get(value.lower()) if isinstance(value, str) else None
+        if found == CHAIN:
+            return _chain(reader, span, name, f"{key}={value}")
+        if found:
+            return Decision(found, f"{key}={value}")
+    return None
+
+
+def _chain(reader: Reader, span: ReadableSpan, name: str, rule: str) -> Decision:
+    if reader.get(_langsmith.AGENT_NAME) == name and _langsmith.AGENT_NODE not in reader.attributes:
+        return Decision("AGENT_WORKFLOW", f"{rule}+lc_agent")
+    return Decision("CUSTOM", rule) if span.parent else Decision("TRACER", f"{rule}+root")
+
+
+def _by_hint(reader: Reader) -> Decision | None:
+    if reader.get(MCP_METHOD) == MCP_TOOL_CALL or any(map(reader.has, TOOL_HINTS)):
+        return Decision("CODE_EXECUTION", "hint:tool")
+    return Decision("COMPLETION", "hint:llm") if any(map(reader.has, LLM_HINTS)) else None
+
+
+def _by_outside_call(reader: Reader, span: ReadableSpan) -> Decision | None:
+    if span.kind not in (SpanKind.CLIENT, SpanKind.PRODUCER):
+        return None
+    key = next(filter(reader.has, OUTSIDE_CALL), None)
+    return Decision("EXTERNAL_ENDPOINT", f"infra:{key}") if key else None
+
+
+def _by_default(span: ReadableSpan) -> Decision:
+    return Decision("STANDALONE", "default") if span.parent else Decision("TRACER", "default:root")

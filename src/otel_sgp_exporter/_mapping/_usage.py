@@ -1,0 +1,35 @@
+"""Token usage: on the output of the spans that SGP bills, elsewhere only noted in metadata."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+from otel_sgp_exporter._mapping._genai import OPERATION, UNBILLED_OPERATIONS
+from otel_sgp_exporter._mapping._precedence import USAGE
+from otel_sgp_exporter._mapping._reader import Reader
+
+Usage = dict[str, Any]
+
+BILLED_TYPES = frozenset({"COMPLETION", "RERANKING", "EXTERNAL_ENDPOINT"})
+"""Spans that may stand for one paid call (embeddings are external); agents and chains add up what their calls paid."""
+
+
+def read_usage(reader: Reader) -> Usage:
+    """The usage that the span reports, under SGP's names; empty when it reports none."""
+    usage = {name: reader.first(chain, number) for name, chain in USAGE.items()}
+    if usage["total_tokens"] is None and usage["input_tokens"] is not None and usage["output_tokens"] is not None:
+        usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
+    return {name: value for name, value in usage.items() if value is not None}
+
+
+def is_billed(reader: Reader) -> bool:
+    """False for an operation that reports the usage of a call which another span has billed."""
+    return reader.get(OPERATION.key) not in UNBILLED_OPERATIONS
+
+
+def number(value: Any) -> int | float | None:
+    """For `Reader.first`: a count or an amount; True is none."""
+    if type(value) is int:
+        return value if value >= 0 else None
+    return value if isinstance(value, float) and value >= 0 and isfinite(value) else None
