@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def _serve(options: argparse.Namespace) -> int:
         settings |= {"profile": options.profile, "api_key": options.api_key, "account_id": options.account_id}
         server = DevServer(options.database, host=options.host, port=options.port, **settings)
         server.start()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, sqlite3.Error) as error:
         return _fail(str(error))
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -27,27 +27,47 @@ class Phase(Enum):
 
 
 class Record:
-    """One START or END of one span, safe to read from any thread.
+    """One START or END of one span.
 
     What may still change on a running span (name, attributes, links) is copied here; the rest is read off `span`,
-    where it is fixed from the start (parent, kind, resource, scope) or from the end (events, status, times).
+    where it is fixed from the start (parent, kind, resource, scope) or from the end (events, status, times). Once
+    encoded, a record is its `fragment`, and what was taken off the span is let go.
+
+    A record has one owner at a time: the thread that made it, the lanes (under the pipeline's lock), or a sender.
     """
 
-    __slots__ = ("attributes", "estimated_bytes", "events", "key", "links", "name", "phase", "span")
+    __slots__ = (
+        "attributes",
+        "charged_bytes",
+        "epoch",
+        "events",
+        "explains_trace",
+        "fragment",
+        "key",
+        "links",
+        "name",
+        "offered_at",
+        "phase",
+        "span",
+    )
 
     def __init__(self, phase: Phase, key: SpanKey, span: ReadableSpan) -> None:
         self.phase = phase
         self.key = key
-        self.span = span
+        self.span: ReadableSpan = span
+        self.fragment: bytes | None = None
+        self.offered_at = 0.0  # monotonic seconds, and the flush it belongs to: both set when the lanes admit it
+        self.epoch = 0
         self.name = span.name
         self.attributes: Mapping[Any, Any] = _copied(span.attributes)
         self.links: Sequence[Link] = span.links
         self.events: Sequence[Event] = span.events if phase is Phase.END else ()
-        self.estimated_bytes = _FIXED_BYTES + _size(self.attributes)
+        self.explains_trace = phase is Phase.END and _explains_trace(span)
+        self.charged_bytes = _FIXED_BYTES + _size(self.attributes)
         for event in self.events:
-            self.estimated_bytes += _ANNOTATION_BYTES + _size(event.attributes or {})
+            self.charged_bytes += _ANNOTATION_BYTES + _size(event.attributes or {})
         for link in self.links:
-            self.estimated_bytes += _ANNOTATION_BYTES + _size(link.attributes or {})
+            self.charged_bytes += _ANNOTATION_BYTES + _size(link.attributes or {})
 
     @property
     def start_ns(self) -> int:
@@ -59,12 +79,11 @@ class Record:
         """Nanoseconds since the epoch as the span gave them, so possibly before `start_ns`; None for a START."""
         return (self.span.end_time or self.start_ns) if self.phase is Phase.END else None
 
-    @property
-    def explains_trace(self) -> bool:
-        """True for the END of a local root or of a failed span: the last records to give up under pressure."""
-        return self.phase is Phase.END and (
-            self.span.parent is None or self.span.parent.is_remote or self.span.status.status_code is StatusCode.ERROR
-        )
+    def seal(self, fragment: bytes) -> None:
+        """From here on the record is its encoded item."""
+        self.fragment = fragment
+        self.attributes, self.links, self.events = {}, (), ()
+        del self.span
 
     def __repr__(self) -> str:
         trace_id, span_id = self.key
@@ -72,11 +91,14 @@ class Record:
 
 
 def snapshot(phase: Phase, span: ReadableSpan) -> Record | None:
-    """Copy what the exporter needs off `span`, in the application's thread; None when the span is not sampled."""
+    """Copy what the exporter needs off `span`, in the application's thread; None when the span has no context."""
     context = span.get_span_context()
-    if context is None or not context.trace_flags.sampled:
-        return None
-    return Record(phase, (context.trace_id, context.span_id), span)
+    return None if context is None else Record(phase, (context.trace_id, context.span_id), span)
+
+
+def _explains_trace(ended: ReadableSpan) -> bool:
+    """True for a local root and for a failed span: the last records to give up under pressure."""
+    return ended.parent is None or ended.parent.is_remote or ended.status.status_code is StatusCode.ERROR
 
 
 def _copied(attributes: Mapping[str, Any] | None) -> Mapping[Any, Any]:

@@ -1,0 +1,107 @@
+"""The SpanExporter: sends ENDs and blocks, for the stock processors and for whoever calls `export`."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from ._config import ExporterConfig
+from ._delivery import Delivery, Terms
+from ._outcome import Outcome
+from ._record import Phase, snapshot
+from ._transport import HttpTransport, untraced
+from ._version import __version__
+from ._wire import Encoder, Redactor
+
+_logger = logging.getLogger(__package__)
+
+USER_AGENT = f"otel-sgp-exporter/{__version__} Python/{platform.python_version()}"
+
+
+class SGPSpanExporter(SpanExporter):
+    """Exports ended spans to Scale GenAI Platform, and is what `ConcurrentBatchSpanProcessor` delivers through.
+
+    Under a stock `BatchSpanProcessor` or `SimpleSpanProcessor` it sends the END of each span, one request at a time,
+    with the same retries and repairs. Any number of threads may call `export`.
+
+    Args:
+        endpoint: Base URL of the SGP API.
+        api_key: Sent as `x-api-key`; a callable is asked before each request.
+        account_id: Sent as `x-selected-account-id`.
+        headers: More request headers.
+        timeout_millis: Deadline of one request, connecting included.
+        max_request_bytes: Largest request body.
+        compression: `"none"` or `"gzip"`.
+        redact: Sees each finished item and returns what to send. When it raises, the item goes without its content.
+        export_timeout_millis: Budget of one `export`, retries included.
+
+    Each but `redact` falls back to a variable (see the README).
+
+    Raises:
+        ValueError: An argument is wrong, or there is no API key or account; the text names the field.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str | None = None,
+        api_key: str | Callable[[], str] | None = None,
+        account_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_millis: float | None = None,
+        max_request_bytes: int | None = None,
+        compression: str | None = None,
+        redact: Redactor | None = None,
+        export_timeout_millis: float | None = None,
+    ) -> None:
+        self._config = ExporterConfig.from_env(
+            endpoint=endpoint,
+            api_key=api_key,
+            account_id=account_id,
+            headers=headers,
+            timeout_millis=timeout_millis,
+            max_request_bytes=max_request_bytes,
+            compression=compression,
+            export_timeout_millis=export_timeout_millis,
+        )
+        self._shut_down = threading.Event()
+        self.delivery = Delivery(
+            HttpTransport(self._config, USER_AGENT),
+            Encoder(redact=redact),
+            request_seconds=self._config.timeout_millis / 1000,
+            max_request_bytes=self._config.max_request_bytes,
+        )
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send the END of each span and wait. FAILURE when any of them was not delivered."""
+        if self._shut_down.is_set():
+            _logger.warning("%d spans are dropped: the exporter is shut down", len(spans))
+            return SpanExportResult.FAILURE
+        records = [record for span in spans if (record := snapshot(Phase.END, span)) is not None]
+        give_up_at = self.delivery.clock() + self._config.export_timeout_millis / 1000
+        terms = Terms(
+            deadline=lambda: self.delivery.clock() if self._shut_down.is_set() else give_up_at,
+            wait=self._shut_down.wait,
+        )
+        with untraced():
+            endings = [settled.ending.outcome for settled in self.delivery.deliver(records, terms)]
+        delivered = all(outcome is Outcome.DELIVERED for outcome in endings)
+        return SpanExportResult.SUCCESS if delivered else SpanExportResult.FAILURE
+
+    # The SDK hands the timeout over only to a parameter of this very name, positional or not but in the signature.
+    def shutdown(self, timeout_millis: float = 30_000) -> None:
+        """Let waiting retries go and close idle connections. An `export` under way ends with its current request."""
+        self._shut_down.set()
+        self.delivery.transport.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is kept between exports, so there is nothing to flush."""
+        return True
+
+    def __repr__(self) -> str:
+        return f"<SGPSpanExporter to {self._config.endpoint}, account {self._config.account_id}>"

@@ -1,0 +1,193 @@
+"""Which records may go now: one lane per span, so that an END waits for its own START and for nothing else.
+
+A lane is not an object. It is the presence of a span's key in the queues below, so a span that never ends costs
+nothing once its START is settled. No thread, lock or clock in here: the pipeline calls under its lock and says what
+time it is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from ._outcome import SUPERSEDED, DropReason, Ending, Outcome
+from ._record import Phase, Record, SpanKey
+
+QUEUE_FULL = Ending(Outcome.DROPPED, DropReason.QUEUE_FULL)
+CLOSED = Ending(Outcome.DROPPED, DropReason.CLOSED)
+
+
+class _Queue(OrderedDict[SpanKey, Record]):
+    """Records by span, oldest first, and the bytes they are charged with."""
+
+    charged_bytes = 0
+
+    def push(self, record: Record, *, first: bool = False) -> None:
+        self[record.key] = record
+        self.charged_bytes += record.charged_bytes
+        if first:
+            self.move_to_end(record.key, last=False)
+
+    def take(self, key: SpanKey) -> Record:
+        record = self.pop(key)
+        self.charged_bytes -= record.charged_bytes
+        return record
+
+    def oldest(self) -> Record:
+        return next(iter(self.values()))
+
+
+class Lanes:
+    """The records between `offer` and their end, bounded in number and bytes.
+
+    Args:
+        max_records: Records held at most, those in flight included.
+        max_bytes: Bytes held at most, those in flight included.
+        start_delay_seconds: How long a START waits for its END to make it pointless.
+    """
+
+    def __init__(self, max_records: int, max_bytes: int, start_delay_seconds: float = 0.0) -> None:
+        self._max_records = max_records
+        self._max_bytes = max_bytes
+        self._start_delay_seconds = start_delay_seconds
+        self._starts = _Queue()
+        self._ends = _Queue()
+        self._explaining_ends = _Queue()  # of local roots and failed spans: shed after all others
+        self._parked = _Queue()  # ENDs behind their own START
+        self._in_flight = _Queue()
+        self._all = (self._starts, self._ends, self._explaining_ends, self._parked, self._in_flight)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._all))
+
+    @property
+    def charged_bytes(self) -> int:
+        """Estimated bytes of what is queued and exact bytes of what is encoded, together."""
+        return sum(queue.charged_bytes for queue in self._all)
+
+    def offer(self, record: Record, now: float) -> list[tuple[Record, Ending]]:
+        """Admit `record`; returns the records that ended by it, possibly itself.
+
+        Over the bounds, records are given up in this order: a new START, waiting STARTs, ENDs, ENDs parked behind a
+        START in flight, ENDs of local roots and failed spans; the oldest first. What is in flight is not touched.
+        """
+        record.offered_at = now
+        if record.phase is Phase.START:
+            return self._offer_start(record)
+        if record.charged_bytes > self._max_bytes:
+            return [(record, QUEUE_FULL)]
+        ended = self._offer_end(record)
+        ended += self._shed()
+        return ended
+
+    def _offer_start(self, record: Record) -> list[tuple[Record, Ending]]:
+        if any(record.key in queue for queue in self._all):
+            return [(record, SUPERSEDED)]
+        if len(self) >= self._max_records or self.charged_bytes + record.charged_bytes > self._max_bytes:
+            return [(record, QUEUE_FULL)]
+        self._starts.push(record)
+        return []
+
+    def _offer_end(self, record: Record) -> list[tuple[Record, Ending]]:
+        key = record.key
+        ended = [(queue.take(key), SUPERSEDED) for queue in (*self._end_queues(), self._parked) if key in queue]
+        if key in self._starts and self._is_waiting(self._starts[key], record.offered_at):
+            ended.append((self._starts.take(key), SUPERSEDED))
+        behind = key in self._starts or key in self._in_flight
+        (self._parked if behind else self._queue_of(record)).push(record)
+        return ended
+
+    def _shed(self) -> list[tuple[Record, Ending]]:
+        ended = []
+        while len(self) > self._max_records or self.charged_bytes > self._max_bytes:
+            queue = next(filter(None, (self._starts, self._ends, self._parked, self._explaining_ends)), None)
+            if queue is None:
+                break
+            record = queue.take(queue.oldest().key)
+            behind = self._unpark(record.key) if record.phase is Phase.START else False
+            ended.append((record, SUPERSEDED if behind else QUEUE_FULL))
+        return ended
+
+    def take(self, max_records: int, max_bytes: int, now: float, *, hurry: bool = False) -> list[Record]:
+        """The next batch, oldest records first, never two of one span; all are in flight from here on.
+
+        `hurry` takes STARTs before their delay is over. A record larger than `max_bytes` is a batch of its own.
+        """
+        batch: list[Record] = []
+        size = 0
+        for queue in self._by_age(now, hurry):
+            record = queue.oldest()
+            size += record.charged_bytes
+            if len(batch) == max_records or (batch and size > max_bytes):
+                break
+            self._in_flight.push(queue.take(record.key))
+            batch.append(record)
+        return batch
+
+    def _by_age(self, now: float, hurry: bool) -> Iterator[_Queue]:
+        """Again and again, the queue with the oldest record that may go."""
+        while True:
+            ready = [queue for queue in self._end_queues() if queue]
+            if self._starts and (hurry or not self._is_waiting(self._starts.oldest(), now)):
+                ready.append(self._starts)
+            if not ready:
+                return
+            yield min(ready, key=lambda queue: queue.oldest().offered_at)
+
+    def is_full(self, max_records: int, max_bytes: int) -> bool:
+        """True when a whole batch is waiting to be taken."""
+        queues = self._end_queues() if self._start_delay_seconds else (*self._end_queues(), self._starts)
+        return sum(map(len, queues)) >= max_records or sum(queue.charged_bytes for queue in queues) >= max_bytes
+
+    def next_due(self, linger_seconds: float) -> float | None:
+        """When the oldest record has waited long enough to be taken; None when nothing is queued."""
+        due = [queue.oldest().offered_at + linger_seconds for queue in self._end_queues() if queue]
+        if self._starts:
+            due.append(self._starts.oldest().offered_at + max(linger_seconds, self._start_delay_seconds))
+        return min(due, default=None)
+
+    def recharge(self, record: Record, charged_bytes: int) -> None:
+        """Correct what a record in flight is charged with, now that it is encoded."""
+        self._in_flight.charged_bytes += charged_bytes - record.charged_bytes
+        record.charged_bytes = charged_bytes
+
+    def settle(self, record: Record) -> None:
+        """`record` is no longer in flight: its lane is open for its END."""
+        self._in_flight.take(record.key)
+        self._unpark(record.key)
+
+    def superseded(self, records: Iterable[Record]) -> list[Record]:
+        """Those STARTs in flight whose END has come."""
+        return [record for record in records if record.phase is Phase.START and record.key in self._parked]
+
+    def clear(self) -> list[Record]:
+        """Give up everything that is not in flight."""
+        records = [record for queue in self._all if queue is not self._in_flight for record in queue.values()]
+        for queue in self._all:
+            if queue is not self._in_flight:
+                queue.clear()
+                queue.charged_bytes = 0
+        return records
+
+    def _unpark(self, key: SpanKey) -> bool:
+        if key not in self._parked:
+            return False
+        record = self._parked.take(key)
+        self._queue_of(record).push(record, first=True)
+        return True
+
+    def _is_waiting(self, start: Record, now: float) -> bool:
+        return now < start.offered_at + self._start_delay_seconds
+
+    def _queue_of(self, end: Record) -> _Queue:
+        return self._explaining_ends if end.explains_trace else self._ends
+
+    def _end_queues(self) -> tuple[_Queue, _Queue]:
+        return self._ends, self._explaining_ends
+
+    def __repr__(self) -> str:
+        queued = len(self._starts) + len(self._ends) + len(self._explaining_ends)
+        return (
+            f"<Lanes {queued} queued, {len(self._parked)} parked, {len(self._in_flight)} in flight, "
+            f"{self.charged_bytes} bytes>"
+        )

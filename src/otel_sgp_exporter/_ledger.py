@@ -1,0 +1,103 @@
+"""The counts: what was offered, how each record ended, what is pending. Plain data, changed under one lock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ._outcome import DropReason, Ending, Outcome
+from ._record import Phase, Record
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The ledger at one moment, in records: two for each span, its START and its END.
+
+    offered = delivered + superseded + rejected + dropped + spooled + pending. `lost` counts, by reason, the ENDs
+    among rejected and dropped; a START that was given up is not lost, since the END brings the whole row.
+    """
+
+    offered: int = 0
+    delivered: int = 0
+    superseded: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    spooled: int = 0
+    pending: int = 0
+    lost: dict[DropReason, int] = field(default_factory=dict)
+    reasons: dict[DropReason, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FlushResult:
+    """What became of the records since the flush before.
+
+    Attributes:
+        delivered: Records that the server took.
+        pending: Records offered before this flush that have no end yet.
+        lost: ENDs that were rejected or dropped, by reason.
+    """
+
+    delivered: int
+    pending: int
+    lost: dict[DropReason, int]
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing offered before the flush is pending and nothing was lost."""
+        return not self.pending and not self.lost
+
+
+class Ledger:
+    """Counts records in, and out again exactly once. Records between two flushes share an epoch."""
+
+    def __init__(self) -> None:
+        self._offered = 0
+        self._endings: Counter[Ending] = Counter()
+        self._lost: Counter[DropReason] = Counter()
+        self._pending: dict[int, int] = {0: 0}
+        self._epoch = 0
+
+    def offered(self, record: Record) -> None:
+        """Count `record` in."""
+        self._offered += 1
+        record.epoch = self._epoch
+        self._pending[self._epoch] += 1
+
+    def ended(self, record: Record, ending: Ending) -> None:
+        """Count `record` out."""
+        self._endings[ending] += 1
+        self._pending[record.epoch] -= 1
+        if ending.reason is not None and record.phase is Phase.END:
+            self._lost[ending.reason] += 1
+
+    def next_epoch(self) -> int:
+        """Begin a new epoch and return the one before: what was offered until now."""
+        self._pending = {epoch: count for epoch, count in self._pending.items() if count}
+        self._epoch += 1
+        self._pending[self._epoch] = 0
+        return self._epoch - 1
+
+    def pending_until(self, epoch: int) -> int:
+        """Records of this epoch and those before that have not ended."""
+        return sum(count for of, count in self._pending.items() if of <= epoch)
+
+    def stats(self) -> Stats:
+        """A copy of the counts."""
+        by_outcome: Counter[Outcome] = Counter()
+        reasons: Counter[DropReason] = Counter()
+        for ending, count in self._endings.items():
+            by_outcome[ending.outcome] += count
+            if ending.reason is not None:
+                reasons[ending.reason] += count
+        return Stats(
+            offered=self._offered,
+            **{outcome.value: by_outcome[outcome] for outcome in Outcome},
+            pending=self.pending_until(self._epoch),
+            lost=dict(self._lost),
+            reasons=dict(reasons),
+        )
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        return f"<Ledger {stats.offered} offered, {stats.delivered} delivered, {stats.pending} pending>"

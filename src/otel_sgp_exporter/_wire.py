@@ -1,0 +1,147 @@
+"""Records to bytes: one JSON fragment per record, made valid where the values are not."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from typing import Any, TypeAlias
+
+import orjson
+
+from ._mapping import MappingOptions, to_item
+from ._record import Record
+
+Redactor: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+_MAX_DEPTH = 64
+_MAX_INTEGER = 2**64  # orjson's own limit; beyond it, and below -2**63, integers become text
+_CHUNK_BYTES = 64 * 1024
+_OPEN, _CLOSE = b'{"items":[', b"]}"
+_ENVELOPE_BYTES = len(_OPEN) + len(_CLOSE)
+_CONTENT = ("input", "output", "metadata", "expected")
+
+
+class EncodeError(ValueError):
+    """The record cannot be sent, whatever is done to it."""
+
+
+class Encoder:
+    """Maps and encodes records. Any number of threads may use one."""
+
+    def __init__(self, options: MappingOptions | None = None, redact: Redactor | None = None) -> None:
+        self._options = options or MappingOptions()
+        self._redact = redact
+
+    def seal(self, record: Record) -> None:
+        """Turn `record` into its encoded item. Raises EncodeError when that cannot be done."""
+        try:
+            item = to_item(record, self._options)
+            if self._redact is not None:
+                item = _redacted(item, self._redact)
+            record.seal(_encode(item))
+        except Exception as error:
+            raise EncodeError(f"{type(error).__name__}: {error}"[:300]) from error
+
+
+def _redacted(item: dict[str, Any], redact: Redactor) -> dict[str, Any]:
+    """What the user's redactor makes of `item`; without its content when the redactor fails."""
+    try:
+        redacted = redact(item)
+        if not isinstance(redacted, dict):
+            raise TypeError
+        return redacted
+    except Exception as error:
+        kept = {key: value for key, value in item.items() if key not in _CONTENT}
+        return {**kept, "metadata": {"redaction_failed": type(error).__name__}}
+
+
+def _encode(item: Mapping[str, Any]) -> bytes:
+    try:
+        fragment = orjson.dumps(item)
+    except (TypeError, ValueError, RecursionError):
+        return orjson.dumps(sanitised(item))
+    # One store keeps a NUL and another refuses it, so it goes; an escaped backslash before it is a rare false alarm.
+    return orjson.dumps(sanitised(item)) if b"\\u0000" in fragment else fragment
+
+
+def sanitised(value: Any, _above: tuple[int, ...] = ()) -> Any:
+    """`value` as JSON can hold it: the nearest readable text for what JSON has no word for.
+
+    NaN and infinities are null, bytes UTF-8 text or base64, integers beyond 64 bits text, lone surrogates U+FFFD,
+    NUL nothing, and anything unknown its `str`. What contains itself, or is too deep, ends in a marker.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < _MAX_INTEGER else str(value)
+    if isinstance(value, float):
+        return float(value) if value - value == 0 else None
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _bytes(bytes(value))
+    if isinstance(value, (Mapping, Sequence, Set)):
+        return _container(value, _above)
+    return _text(_described(value))
+
+
+def _container(value: Any, above: tuple[int, ...]) -> Any:
+    if id(value) in above:
+        return "[circular]"
+    if len(above) >= _MAX_DEPTH:
+        return "[too deep]"
+    above = (*above, id(value))
+    if isinstance(value, Mapping):
+        return {_text(_described(key)): sanitised(item, above) for key, item in value.items()}
+    return [sanitised(item, above) for item in value]
+
+
+def _text(value: str) -> str:
+    return value.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _bytes(value: bytes) -> str:
+    try:
+        return _text(value.decode())
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
+
+
+def _described(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def body_bytes(fragments: Sequence[bytes]) -> int:
+    """Bytes of the request body that carries `fragments`."""
+    return _ENVELOPE_BYTES + sum(map(len, fragments)) + max(len(fragments) - 1, 0)
+
+
+def body_chunks(fragments: Iterable[bytes]) -> Iterator[bytes]:
+    """The request body in pieces of about 64 KiB: large enough to send well, so small that nothing is copied whole."""
+    chunk, size, separator = [_OPEN], 0, b""
+    for fragment in fragments:
+        chunk += (separator, fragment)
+        size += len(fragment)
+        separator = b","
+        if size >= _CHUNK_BYTES:
+            yield b"".join(chunk)
+            chunk, size = [], 0
+    yield b"".join((*chunk, _CLOSE))
+
+
+def packed(records: Iterable[Record], max_bytes: int) -> Iterator[list[Record]]:
+    """Sealed records in order, in requests of at most `max_bytes`; one that is larger alone goes alone."""
+    request: list[Record] = []
+    size = _ENVELOPE_BYTES
+    for record in records:
+        needed = len(record.fragment or b"") + 1
+        if request and size + needed > max_bytes:
+            yield request
+            request, size = [], _ENVELOPE_BYTES
+        request.append(record)
+        size += needed
+    if request:
+        yield request
