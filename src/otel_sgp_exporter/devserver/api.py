@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from .call import Call
+from .cleaning import Cleaner
 from .codec import decode, encode
 from .counters import Counters
 from .parents import check_parents, outside_parents
-from .refusal import Refusal, refused
-from .row import collapse, make_row
+from .refusal import Refusal, invalid, problem, refused
+from .row import Row, collapse, make_row
 from .search import Search, SearchParser
-from .settings import Settings
+from .settings import Settings, StoreName
 from .store import Found, Position, Query, Store
 from .validation import Span, Validator
 
@@ -29,6 +30,7 @@ class SpanApi:
         self._settings = settings
         self._store = store
         self._counters = counters
+        self._cleaner = Cleaner(settings)
         self._validator = Validator(settings)
         self._search_parser = SearchParser(settings)
 
@@ -53,6 +55,8 @@ class SpanApi:
         if self._settings.stores != ("legacy",):
             raise refused(501, "Spans of this account are upsert-only: use PUT /v5/spans/batch")
         changes = decode(call.body)
+        if not isinstance(changes, dict):
+            raise invalid([problem("model_attributes_type", ("body",), "Input should be a valid dictionary", changes)])
         stored = decode(self.retrieve(call))
         given = {field: changes[field] for field in _PATCHABLE if field in changes}
         return self._write(call.account, [self._validator.one({**stored, **given})])[0]
@@ -92,16 +96,24 @@ class SpanApi:
 
     def _write(self, account: str, spans: list[Span]) -> list[bytes]:
         """The documents as the primary store keeps them; refused before any store is written."""
+        self._cleaner.check_ids(spans)
         stored: Mapping[str, str] = {}
         if "legacy" in self._settings.stores:
             stored = self._store.legacy_traces(self._scope(account), outside_parents(spans))
         check_parents(spans, stored)
         writes = {
-            store: collapse((make_row(span, account, store, self._settings) for span in spans), store)
+            store: collapse((self._row(span, account, store) for span in spans), store)
             for store in self._settings.stores
         }
         self._store.upsert(writes)
         return [write.row.document for write in writes[self._settings.primary]]
+
+    def _row(self, span: Span, account: str, store: StoreName) -> Row:
+        row = make_row(span, account, store, self._settings)
+        if self._cleaner.may_change(row.document):
+            self._cleaner.clean(span)
+            row = make_row(span, account, store, self._settings)
+        return row
 
     def _scope(self, account: str) -> str:
         return account if self._settings.legacy_id_scope == "account" else ""

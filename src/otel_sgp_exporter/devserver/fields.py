@@ -28,22 +28,19 @@ def parse_fields(
     required: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """Every field of `parsers`, None where it is absent or null; `problems` gets what was wrong."""
+    parsed: dict[str, Any] = dict.fromkeys(parsers)
     if not isinstance(given, Mapping):
         problems.append(problem("model_attributes_type", location, "Input should be a valid dictionary", given))
-        return {}
-    parsed: dict[str, Any] = {}
-    for field, parse in parsers.items():
-        value = given.get(field)
-        parsed[field] = None
-        if value is None and field not in required:
-            continue
+        return parsed
+    for field, value in given.items():
+        if field in parsers and (value is not None or field in required):
+            try:
+                parsed[field] = parsers[field](value)
+            except BadValue as bad:
+                problems.append(problem(bad.kind, (*location, field), bad.message, value))
+    for field in required:
         if field not in given:
             problems.append(problem("missing", (*location, field), "Field required", given))
-            continue
-        try:
-            parsed[field] = parse(value)
-        except BadValue as bad:
-            problems.append(problem(bad.kind, (*location, field), bad.message, value))
     return parsed
 
 
@@ -55,9 +52,9 @@ def string(value: Any) -> str:
 
 def text(limit: int) -> Parser:
     def parse(value: Any) -> str:
-        if len(string(value)) > limit:
+        if len(checked := string(value)) > limit:
             raise BadValue("string_too_long", f"String should have at most {limit} characters")
-        return str(value)
+        return checked
 
     return parse
 

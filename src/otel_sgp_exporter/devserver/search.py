@@ -10,7 +10,7 @@ from typing import Any
 
 from .codec import encode
 from .fields import BadValue, Parser, boolean, choice, hex_id, integer, list_of, mapping, parse_fields, string
-from .refusal import Problem, Refusal, invalid, problem, refused
+from .refusal import Location, Problem, Refusal, invalid, problem, refused
 from .settings import Settings
 from .store import SORTS, Query
 from .timestamps import DAY_MICROS, iso, parse_micros
@@ -117,9 +117,9 @@ class SearchParser:
     def _filters(self, wanted: dict[str, Any]) -> dict[str, Any]:
         ids = sum(len(wanted.get(name, ())) for name in _COUNTED_IDS)
         if ids + 2 * sum(len(wanted.get(name, ())) for name in _COUNTED_PAIRS) > MAX_IDS:
-            raise _invalid("body", f"at most {MAX_IDS} ids in all, a pair counting 2")
+            raise _invalid(("body",), f"at most {MAX_IDS} ids in all, a pair counting 2")
         if not self._settings.tracing_is_primary and wanted.keys() & {"obs_trace_ids", "obs_span_ids"}:
-            raise _invalid("body", "obs_trace_ids and obs_span_ids are not served by the legacy store")
+            raise _invalid(("body",), "obs_trace_ids and obs_span_ids are not served by the legacy store")
         if "excluded_spans" in wanted:
             wanted.pop("excluded_span_ids", None)
         filters = {name: _bound(value) for name, value in wanted.items() if name in _PLAIN}
@@ -134,7 +134,7 @@ class SearchParser:
     def _texts(self, terms: list[str]) -> str:
         tracing = self._settings.tracing_is_primary
         if tracing and (len(terms) > MAX_TERMS or any(len(term.strip()) < 2 for term in terms)):
-            raise _invalid("search_texts", f"at most {MAX_TERMS} terms of 2 or more characters")
+            raise _invalid(("body", "search_texts"), f"at most {MAX_TERMS} terms of 2 or more characters")
         uuid = _UUID[self._settings.uuid_terms]
         texts = {
             "terms": [term for term in terms if not uuid.fullmatch(term)],
@@ -146,7 +146,7 @@ class SearchParser:
     def _window(self, from_us: int | None, to_us: int | None, filters: dict[str, Any]) -> dict[str, Any]:
         """Put the time window into `filters`; on tracing it reaches back at most 90 days, and the reply says so."""
         if from_us is not None and to_us is not None and from_us > to_us:
-            raise _invalid("from_ts", "from_ts must not be after to_ts")
+            raise _invalid(("query", "from_ts"), "from_ts must not be after to_ts")
         tracing = self._settings.tracing_is_primary
         until = time.time_ns() // 1000 if to_us is None else to_us
         truncated = tracing and from_us is not None and until - from_us > MAX_WINDOW_MICROS
@@ -170,7 +170,7 @@ class SearchParser:
                 raise refused(self._settings.legacy_token_sort_status, f"sort_by={sort_by} needs token counts")
             return "start_timestamp"
         if sort_by not in SORTS:
-            raise _invalid("sort_by", f"Input should be one of {', '.join(SORTS)}")
+            raise _invalid(("query", "sort_by"), f"Input should be one of {', '.join(SORTS)}")
         return str(sort_by)
 
 
@@ -178,5 +178,5 @@ def _bound(value: Any) -> Any:
     return encode(value).decode() if isinstance(value, (list, dict)) else value
 
 
-def _invalid(where: str, message: str) -> Refusal:
-    return invalid([problem("value_error", ("body", where), f"Value error, {message}", None)])
+def _invalid(location: Location, message: str) -> Refusal:
+    return invalid([problem("value_error", location, f"Value error, {message}", None)])

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import tempfile
+import struct
 import threading
+from contextlib import ExitStack, closing
 from os import PathLike
-from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
 
 from .app import SpanServer
+from .faults import Fault
 from .settings import Settings
 from .store import Store
+
+_BACKLOG = 2048
+_UVICORN: dict[str, Any] = {
+    "http": "h11",
+    "ws": "none",
+    "lifespan": "off",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": 1,
+}
 
 
 class DevServer:
@@ -44,29 +57,29 @@ class DevServer:
 
     def start(self) -> None:
         """Listen and serve in a background thread; OSError when the address cannot be had."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        self._socket = socket.create_server((self._host, self._port), family=family, backlog=2048)
-        self._port = self._socket.getsockname()[1]
-        self._temporary = tempfile.TemporaryDirectory(prefix="otel-sgp-")
-        store = Store(self._database or Path(self._temporary.name) / "spans.sqlite", self.settings)
-        self._spans = SpanServer(self.settings, store, self._host)
-        self._uvicorn = uvicorn.Server(
-            uvicorn.Config(
-                self._spans.app, log_config=None, lifespan="off", ws="none", server_header=False, access_log=False,
-                timeout_graceful_shutdown=1,
+        with ExitStack() as undo:
+            directory = undo.enter_context(TemporaryDirectory(prefix="otel-sgp-"))
+            store = undo.enter_context(closing(Store(self._database or f"{directory}/spans.sqlite", self.settings)))
+            self._spans = undo.enter_context(closing(SpanServer(self.settings, store, self._host, self._reset)))
+            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+            listening = undo.enter_context(
+                socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)
             )
-        )  # fmt: skip
-        # The socket listens already: whoever connects before the loop runs is served when it does.
-        serve = self._uvicorn.serve(sockets=[self._socket])
-        self._thread = threading.Thread(target=asyncio.run, args=(serve,), name="sgp-serve", daemon=True)
-        self._thread.start()
+            self._port = listening.getsockname()[1]
+            self._uvicorn = uvicorn.Server(uvicorn.Config(self._spans.app, **_UVICORN))
+            started = threading.Event()
+            serve = self._serve(listening, started)
+            self._thread = threading.Thread(target=asyncio.run, args=(serve,), name="sgp-serve", daemon=True)
+            self._thread.start()
+            started.wait()
+            self._undo = undo.pop_all()
 
     def stop(self) -> None:
-        """Answer what is in flight, for one second at most, and close everything."""
+        """Answer what is in flight at once, and close everything."""
+        self._loop.call_soon_threadsafe(self._spans.door.stopping.set)
         self._uvicorn.should_exit = True
         self._thread.join()
-        self._spans.close()
-        self._temporary.cleanup()
+        self._undo.close()
 
     def __enter__(self) -> DevServer:
         self.start()
@@ -84,3 +97,24 @@ class DevServer:
         store = self._spans.store
         arrivals = self._spans.reading.submit(store.arrivals, self.settings.primary, trace_id=trace_id).result()
         return [arrival["document"] for arrival in arrivals]
+
+    def fault(self, **fields: Any) -> None:
+        """Script what happens to matching requests, by default to the next one: the fields of `Fault`."""
+        self._spans.faults.active.append(Fault(**fields))
+
+    def clear_faults(self) -> None:
+        self._spans.faults.active.clear()
+
+    async def _serve(self, listening: socket.socket, started: threading.Event) -> None:
+        # The socket listens already: whoever connects now is served as soon as uvicorn is ready.
+        self._loop = asyncio.get_running_loop()
+        started.set()
+        await self._uvicorn.serve(sockets=[listening])
+
+    def _reset(self, client: object) -> None:
+        """End the client's connection with a TCP reset."""
+        for connection in list(self._uvicorn.server_state.connections):
+            if getattr(connection, "client", None) == client:
+                end = connection.transport.get_extra_info("socket")
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.transport.abort()

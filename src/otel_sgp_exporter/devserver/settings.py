@@ -17,6 +17,16 @@ STORES: dict[str, tuple[StoreName, ...]] = {
     "dual-tracing": ("traces", "legacy"),
 }
 
+# What occurs in every text that the regular expression beside it redacts.
+CREDENTIAL_PATTERNS = (
+    ("Bearer", r"\bBearer\s+[\w.~+/=-]+"),
+    ("eyJ", r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"),
+    ("sk-", r"\bsk-[\w-]{16,}"),
+    ("@", r"\b[a-zA-Z][\w+.-]*://[^\s:/@]*:[^\s/@]+@\S+"),
+)
+# The last words, in lower case, of the keys whose values are redacted.
+CREDENTIAL_NAMES = ("api_key", "api-key", "apikey", "password", "passwd", "authorization", "secret")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -44,6 +54,8 @@ class Settings:
     epoch_timestamps: Literal["accept", "reject"] = "accept"
     date_only: Literal["accept", "reject"] = "accept"
     redaction: Literal["on", "off"] = "on"
+    redaction_patterns: tuple[tuple[str, str], ...] = CREDENTIAL_PATTERNS
+    redaction_names: tuple[str, ...] = CREDENTIAL_NAMES
     unreadable_trace_status: Literal[403, 404] = 403
     usage_keys: Literal["all", "none"] = "all"
     legacy_token_sort_status: Literal[422, 400] = 422

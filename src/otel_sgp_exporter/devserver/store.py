@@ -16,7 +16,8 @@ from .matching import metadata_matches, text_matches
 from .row import Row, Write
 from .settings import Settings, StoreName
 
-KEYS: dict[StoreName, str] = {"legacy": "scope, id", "traces": "account, trace_id, id, start_day"}
+KEYS: dict[StoreName, str] = {"legacy": "id, scope", "traces": "id, trace_id, account, start_day"}
+SCHEMA_VERSION = 1
 
 # version numbers all writes, a row keeps that of its last one. The arrived_us columns are of the first START and END.
 SCHEMA = """
@@ -29,7 +30,6 @@ CREATE TABLE IF NOT EXISTS {table} (
     start_arrived_us INTEGER, end_arrived_us INTEGER, PRIMARY KEY ({key})
 );
 CREATE INDEX IF NOT EXISTS {table}_version ON {table} (version);
-CREATE INDEX IF NOT EXISTS {table}_id ON {table} (id);
 CREATE INDEX IF NOT EXISTS {table}_trace ON {table} (account, trace_id, start_us);
 CREATE INDEX IF NOT EXISTS {table}_start ON {table} (account, start_us);
 """
@@ -136,6 +136,9 @@ class Store:
     def __init__(self, database: str | PathLike[str], settings: Settings) -> None:
         self._settings = settings
         self._writer = self._connect(database)
+        if self._writer.execute("PRAGMA user_version").fetchone()[0] not in (0, SCHEMA_VERSION):
+            raise ValueError(f"{database} was written by another version of this server")
+        self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         for table, key in KEYS.items():
             self._writer.executescript(SCHEMA.format(table=table, key=key))
         self._reader = self._connect(database)

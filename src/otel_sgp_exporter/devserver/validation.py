@@ -95,11 +95,10 @@ class Validator:
 
     def _span(self, item: Any, location: Location, problems: list[Problem]) -> Span:
         span = parse_fields(self._parsers, item, location, problems, _REQUIRED)
-        if span:
-            problems.extend(self._contradictions(span, location))
-            span["id"] = str(uuid4()) if span["id"] is None else span["id"]
-            span["status"] = span["status"] or "SUCCESS"
-            span["type"] = span["type"] or "STANDALONE"
+        problems.extend(self._contradictions(span, location))
+        span["id"] = str(uuid4()) if span["id"] is None else span["id"]
+        span["status"] = span["status"] or "SUCCESS"
+        span["type"] = span["type"] or "STANDALONE"
         return span
 
     def _timestamp(self, value: Any) -> int:
