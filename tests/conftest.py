@@ -40,3 +40,17 @@ def traced() -> Iterator[Callable[..., tuple[TracerProvider, ConcurrentBatchSpan
     yield make
     for processor in processors:
         processor.shutdown(1000)
+
+
+@pytest.fixture
+def exporter_to() -> Iterator[Callable[..., SGPSpanExporter]]:
+    """Makes an exporter that sends to a URL; shut down after the test."""
+    exporters: list[SGPSpanExporter] = []
+
+    def make(url: str, **options: object) -> SGPSpanExporter:
+        exporters.append(SGPSpanExporter(**{**settings(url), **options}))
+        return exporters[-1]
+
+    yield make
+    for exporter in exporters:
+        exporter.shutdown()

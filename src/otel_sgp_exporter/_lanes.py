@@ -8,7 +8,9 @@ time it is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import repeat
+from operator import contains
 
 from ._outcome import SUPERSEDED, DropReason, Ending, Outcome
 from ._record import Phase, Record, SpanKey
@@ -55,7 +57,8 @@ class Lanes:
         self._explaining_ends = _Queue()  # of local roots and failed spans: shed after all others
         self._parked = _Queue()  # ENDs behind their own START
         self._in_flight = _Queue()
-        self._all = (self._starts, self._ends, self._explaining_ends, self._parked, self._in_flight)
+        self._queued = (self._ends, self._explaining_ends, self._starts)
+        self._all = (*self._queued, self._parked, self._in_flight)
 
     def __len__(self) -> int:
         return sum(map(len, self._all))
@@ -63,7 +66,12 @@ class Lanes:
     @property
     def charged_bytes(self) -> int:
         """Estimated bytes of what is queued and exact bytes of what is encoded, together."""
-        return sum(queue.charged_bytes for queue in self._all)
+        starts, ends, explaining = (
+            self._starts.charged_bytes,
+            self._ends.charged_bytes,
+            self._explaining_ends.charged_bytes,
+        )
+        return starts + ends + explaining + self._parked.charged_bytes + self._in_flight.charged_bytes
 
     def offer(self, record: Record, now: float) -> list[tuple[Record, Ending]]:
         """Admit `record`; returns the records that ended by it, possibly itself.
@@ -77,29 +85,36 @@ class Lanes:
         if record.charged_bytes > self._max_bytes:
             return [(record, QUEUE_FULL)]
         ended = self._offer_end(record)
-        ended += self._shed()
+        if self._exceeds(0, 0):
+            ended += self._shed()
         return ended
 
     def _offer_start(self, record: Record) -> list[tuple[Record, Ending]]:
-        if any(record.key in queue for queue in self._all):
+        if any(map(contains, self._all, repeat(record.key))):
             return [(record, SUPERSEDED)]
-        if len(self) >= self._max_records or self.charged_bytes + record.charged_bytes > self._max_bytes:
+        if self._exceeds(1, record.charged_bytes):
             return [(record, QUEUE_FULL)]
         self._starts.push(record)
         return []
 
     def _offer_end(self, record: Record) -> list[tuple[Record, Ending]]:
         key = record.key
-        ended = [(queue.take(key), SUPERSEDED) for queue in (*self._end_queues(), self._parked) if key in queue]
-        if key in self._starts and self._is_waiting(self._starts[key], record.offered_at):
+        ended = []
+        for queue in (self._ends, self._explaining_ends, self._parked):
+            if key in queue:
+                ended.append((queue.take(key), SUPERSEDED))
+        if self._start_delay_seconds and key in self._starts and self._is_waiting(self._starts[key], record.offered_at):
             ended.append((self._starts.take(key), SUPERSEDED))
         behind = key in self._starts or key in self._in_flight
         (self._parked if behind else self._queue_of(record)).push(record)
         return ended
 
+    def _exceeds(self, more_records: int, more_bytes: int) -> bool:
+        return len(self) + more_records > self._max_records or self.charged_bytes + more_bytes > self._max_bytes
+
     def _shed(self) -> list[tuple[Record, Ending]]:
         ended = []
-        while len(self) > self._max_records or self.charged_bytes > self._max_bytes:
+        while self._exceeds(0, 0):
             queue = next(filter(None, (self._starts, self._ends, self._parked, self._explaining_ends)), None)
             if queue is None:
                 break
@@ -115,36 +130,49 @@ class Lanes:
         """
         batch: list[Record] = []
         size = 0
-        for queue in self._by_age(now, hurry):
-            record = queue.oldest()
+        # The oldest record of each queue, as (offered at, which queue, record): the smallest goes next.
+        heads = [
+            (record.offered_at, number, record)
+            for number in range(len(self._queued))
+            if (record := self._ready(number, now, hurry)) is not None
+        ]
+        while heads and len(batch) < max_records:
+            oldest = min(heads)
+            _, number, record = oldest
             size += record.charged_bytes
-            if len(batch) == max_records or (batch and size > max_bytes):
+            if batch and size > max_bytes:
                 break
-            self._in_flight.push(queue.take(record.key))
+            self._in_flight.push(self._queued[number].take(record.key))
             batch.append(record)
+            heads.remove(oldest)
+            if (following := self._ready(number, now, hurry)) is not None:
+                heads.append((following.offered_at, number, following))
         return batch
 
-    def _by_age(self, now: float, hurry: bool) -> Iterator[_Queue]:
-        """Again and again, the queue with the oldest record that may go."""
-        while True:
-            ready = [queue for queue in self._end_queues() if queue]
-            if self._starts and (hurry or not self._is_waiting(self._starts.oldest(), now)):
-                ready.append(self._starts)
-            if not ready:
-                return
-            yield min(ready, key=lambda queue: queue.oldest().offered_at)
+    def _ready(self, number: int, now: float, hurry: bool) -> Record | None:
+        """The oldest record of a queue, if there is one and it may go."""
+        queue = self._queued[number]
+        if not queue:
+            return None
+        record = queue.oldest()
+        return None if queue is self._starts and not hurry and self._is_waiting(record, now) else record
 
     def is_full(self, max_records: int, max_bytes: int) -> bool:
         """True when a whole batch is waiting to be taken."""
-        queues = self._end_queues() if self._start_delay_seconds else (*self._end_queues(), self._starts)
-        return sum(map(len, queues)) >= max_records or sum(queue.charged_bytes for queue in queues) >= max_bytes
+        queues = self._queued[:2] if self._start_delay_seconds else self._queued
+        return sum(map(len, queues)) >= max_records or sum([queue.charged_bytes for queue in queues]) >= max_bytes
 
     def next_due(self, linger_seconds: float) -> float | None:
         """When the oldest record has waited long enough to be taken; None when nothing is queued."""
-        due = [queue.oldest().offered_at + linger_seconds for queue in self._end_queues() if queue]
+        due = [queue.oldest().offered_at + linger_seconds for queue in (self._ends, self._explaining_ends) if queue]
         if self._starts:
             due.append(self._starts.oldest().offered_at + max(linger_seconds, self._start_delay_seconds))
         return min(due, default=None)
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing is queued."""
+        return not (self._ends or self._explaining_ends or self._starts)
 
     def recharge(self, record: Record, charged_bytes: int) -> None:
         """Correct what a record in flight is charged with, now that it is encoded."""
@@ -182,11 +210,8 @@ class Lanes:
     def _queue_of(self, end: Record) -> _Queue:
         return self._explaining_ends if end.explains_trace else self._ends
 
-    def _end_queues(self) -> tuple[_Queue, _Queue]:
-        return self._ends, self._explaining_ends
-
     def __repr__(self) -> str:
-        queued = len(self._starts) + len(self._ends) + len(self._explaining_ends)
+        queued = sum(map(len, self._queued))
         return (
             f"<Lanes {queued} queued, {len(self._parked)} parked, {len(self._in_flight)} in flight, "
             f"{self.charged_bytes} bytes>"

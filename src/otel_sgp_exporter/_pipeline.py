@@ -61,6 +61,7 @@ class Pipeline:
         self._flushed = Stats()
         self._started = False
         self._senders: list[threading.Thread] = []
+        self._idle_senders = 0
         self._in_flight: dict[Future[None], Sequence[Record]] = {}
         self._ledger = Ledger()
         self._lanes = Lanes(
@@ -89,7 +90,7 @@ class Pipeline:
     def _admit(self) -> None:
         """The inbox into the lanes; the lock is held."""
         now = self._clock()
-        was_idle = self._lanes.next_due(0) is None
+        was_idle = self._lanes.is_idle
         while self._inbox:
             record = self._inbox.popleft()
             self._ledger.offered(record)
@@ -98,7 +99,7 @@ class Pipeline:
                 self._ledger.ended(each, ending)
         if not self._started and not self._closed:
             self._start_senders()
-        if was_idle or self._is_full():
+        if self._idle_senders and (was_idle or self._is_full()):
             self._work.notify()
 
     @contextmanager
@@ -134,7 +135,9 @@ class Pipeline:
         with self._locked():
             while (batch := self._take_batch()) is None and not self._closed:
                 due = self._lanes.next_due(self._linger_seconds)
+                self._idle_senders += 1
                 self._work.wait(None if due is None else due - self._clock())
+                self._idle_senders -= 1
                 self._admit()
             return batch
 
@@ -151,7 +154,7 @@ class Pipeline:
         )
         future: Future[None] = Future()
         self._in_flight[future] = records
-        if self._lanes.next_due(0) is not None:
+        if not self._lanes.is_idle:
             self._work.notify()  # someone has to watch what is left
         return future, records
 
