@@ -25,7 +25,7 @@ CREDENTIAL_PATTERNS = (
     ("@", r"\b[a-zA-Z][\w+.-]*://[^\s:/@]*:[^\s/@]+@\S+"),
 )
 # The last words, in lower case, of the keys whose values are redacted.
-CREDENTIAL_NAMES = ("api_key", "api-key", "apikey", "password", "passwd", "authorization", "secret")
+CREDENTIAL_NAMES = ("api_key", "password", "authorization", "secret")
 
 
 @dataclass(frozen=True, kw_only=True)
