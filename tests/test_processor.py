@@ -241,6 +241,16 @@ def test_a_finaliser_that_ends_a_span_inside_the_pipeline_does_not_deadlock(serv
     assert upserts(server.items)[server.items[0]["id"]] == ["start", "end"]
 
 
+def test_an_idle_processor_costs_nothing(server: StubServer, traced: Traced) -> None:
+    """With spans open and nothing to send, the senders sleep."""
+    provider, processor = traced(server.url)
+    provider.get_tracer("t").start_span("open")
+    processor.force_flush()
+    began = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - began < 0.1
+
+
 def test_every_override_matches_the_sdk(server: StubServer) -> None:
     """The canary: a new SDK that calls us differently fails here and not at the users'."""
     for name in ("on_start", "on_end", "_on_ending"):

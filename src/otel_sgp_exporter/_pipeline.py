@@ -89,6 +89,8 @@ class Pipeline:
 
     def _admit(self) -> None:
         """The inbox into the lanes; the lock is held."""
+        if not self._inbox:
+            return  # else senders would wake each other for ever
         now = self._clock()
         was_idle = self._lanes.is_idle
         while self._inbox:
