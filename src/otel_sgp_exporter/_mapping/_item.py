@@ -7,12 +7,13 @@ from typing import Any
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_sgp_exporter._mapping._explicit import EXPECTED, OUTPUT, Overrides, identifier
+from otel_sgp_exporter._mapping._facts import GROUP_ID
 from otel_sgp_exporter._mapping._ids import sgp_span_id, sgp_trace_id, timestamp
 from otel_sgp_exporter._mapping._memory import TraceMemory
 from otel_sgp_exporter._mapping._metadata import Metadata, add_attributes, read_facts
 from otel_sgp_exporter._mapping._origin import read_origin, read_parent, time_to_first_token_ms
 from otel_sgp_exporter._mapping._payload import read_input, read_output
-from otel_sgp_exporter._mapping._precedence import GROUP_ID, PREFIXES
+from otel_sgp_exporter._mapping._precedence import PREFIXES
 from otel_sgp_exporter._mapping._privacy import MappingOptions
 from otel_sgp_exporter._mapping._reader import REDACTED, Reader
 from otel_sgp_exporter._mapping._shapes import Payload, wrapped

@@ -12,7 +12,7 @@ from otel_sgp_exporter._mapping._reader import dig
 def prompt(value: Any) -> tuple[list[Message] | None, dict[str, Any]]:
     """The messages of a request, and what else the request holds (model, tools, parameters)."""
     found = messages(value) if isinstance(value, (list, tuple)) else None
-    if found is not None or not isinstance(value, Mapping):
+    if found is not None or not isinstance(value, dict):
         return found, {}
     for key, read in _REQUESTS.items():
         if key in value and (found := read(value)) is not None:
@@ -23,7 +23,7 @@ def prompt(value: Any) -> tuple[list[Message] | None, dict[str, Any]]:
 def completion(value: Any) -> list[Message] | None:
     """The messages of an answer, blank ones left out; None if the value is no answer that we know."""
     found = messages(value) if isinstance(value, (list, tuple)) else None
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         answers = (read(value) for key, read in _RESPONSES.items() if key in value)
         found = next((answer for answer in answers if answer is not None), None) or messages(value)
     return None if found is None else [message for message in found if not is_blank(message)]
@@ -71,14 +71,14 @@ def _generations(value: Mapping[str, Any]) -> list[Message] | None:
     found: list[Message] = []
     for batch in batches:
         for generation in batch if isinstance(batch, list) else [batch]:
-            if isinstance(generation, Mapping):
+            if isinstance(generation, dict):
                 found += _generation(generation)
     return found
 
 
 def _generation(generation: Mapping[str, Any]) -> list[Message]:
     message = generation.get("message")
-    found = messages([message]) if isinstance(message, Mapping) else None
+    found = messages([message]) if isinstance(message, dict) else None
     reasons = (
         dig(generation, ("generation_info", "finish_reason")),
         dig(message, ("kwargs", "response_metadata", "finish_reason")),
@@ -90,7 +90,7 @@ def _generation(generation: Mapping[str, Any]) -> list[Message]:
 def _choices(value: Mapping[str, Any]) -> list[Message] | None:
     found: list[Message] = []
     for choice in value["choices"] if isinstance(value["choices"], list) else ():
-        if isinstance(choice, Mapping):
+        if isinstance(choice, dict):
             message = choice.get("message") or {"role": "assistant", "content": choice.get("text")}
             found += _finished(messages([message]) or [], choice.get("finish_reason"))
     return found
@@ -99,13 +99,13 @@ def _choices(value: Mapping[str, Any]) -> list[Message] | None:
 def _candidates(value: Mapping[str, Any]) -> list[Message] | None:
     found: list[Message] = []
     for candidate in value["candidates"] if isinstance(value["candidates"], list) else ():
-        if isinstance(candidate, Mapping):
+        if isinstance(candidate, dict):
             found += _content(candidate) or []
     return found
 
 
 def _content(value: Mapping[str, Any]) -> list[Message] | None:
-    inner = value["content"] if isinstance(value.get("content"), Mapping) else {"role": "assistant", **value}
+    inner = value["content"] if isinstance(value.get("content"), dict) else {"role": "assistant", **value}
     return _finished(messages([inner]) or [], value.get("finish_reason") or value.get("stop_reason"))
 
 

@@ -47,7 +47,7 @@ _PART_KINDS = {
 
 def messages(value: Any) -> list[Message] | None:
     """The messages in a list of them, or in the only list of a list of lists; None if that is not what it is."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return to_messages(value)
     if not isinstance(value, (list, tuple)) or not value:
         return None
@@ -66,10 +66,10 @@ def to_messages(item: Any) -> list[Message] | None:
     """What one item stands for: mostly one message, several when it carries several tool results."""
     if isinstance(item, str):
         return [{"role": "user", "content": item}]
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         return None
     item = langchain_message(item) or item.get("message", item)
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         return None
     if "role" in item or "parts" in item or "contents" in item:
         return _assembled(_role(item.get("role") or "assistant"), _parts_of(item), item)
@@ -81,7 +81,7 @@ def to_messages(item: Any) -> list[Message] | None:
 def langchain_message(item: Mapping[str, Any]) -> Message | None:
     """The fields of a message that LangChain serialised; None for anything else."""
     fields = item.get("kwargs") if "lc" in item else item.get("data")
-    if not isinstance(fields, Mapping) or "content" not in fields:
+    if not isinstance(fields, dict) or "content" not in fields:
         return None
     kind = fields.get("type") or item.get("type")
     path = item.get("id")
@@ -117,38 +117,37 @@ def _parts_of(item: Mapping[str, Any]) -> Sequence[Any]:
 
 def _assembled(role: str, parts: Sequence[Any], item: Mapping[str, Any]) -> list[Message]:
     content: list[Any] = []
-    reasoning: list[str] = [item["reasoning"]] if isinstance(item.get("reasoning"), str) else []
-    calls = [_tool_call(call) for call in _list(item.get("tool_calls")) if isinstance(call, Mapping)]
+    reasoning = [thought] if isinstance(thought := item.get("reasoning"), str) and thought else []
+    calls = [_tool_call(call) for call in _list(item.get("tool_calls")) if isinstance(call, dict)]
     results: list[Message] = []
     for part in parts:
-        part = part.get("message_content", part) if isinstance(part, Mapping) else part
+        part = part.get("message_content", part) if isinstance(part, dict) else part
         kind = _kind(part)
         if kind is _CALL:
             calls.append(_tool_call(part))
         elif kind is _RESULT:
             results.append(_tool_result(part))
         elif kind is _REASONING:
-            reasoning.append(_reasoning(part))
+            reasoning += _reasoning(part)
         else:
             content.append({"type": "text", "text": _text(part)} if kind is _TEXT else part)
     if results and not content and not calls:
         return results
-    message = {
-        "role": role,
-        "content": _content(content),
-        "reasoning": "\n".join(filter(None, reasoning)),
-        "tool_calls": calls,
-        "tool_call_id": item.get("tool_call_id"),
-        "name": item.get("name"),
-        "finish_reason": item.get("finish_reason"),
-    }
-    return [*results, {key: value for key, value in message.items() if value or key == "content"}]
+    message = {"role": role, "content": _content(content)}
+    if reasoning:
+        message["reasoning"] = "\n".join(reasoning)
+    if calls:
+        message["tool_calls"] = calls
+    for name in ("tool_call_id", "name", "finish_reason"):
+        if value := item.get(name):
+            message[name] = value
+    return [*results, message]
 
 
 def _kind(part: Any) -> str | None:
     if isinstance(part, str):
         return _TEXT
-    if not isinstance(part, Mapping):
+    if not isinstance(part, dict):
         return None
     kind = part.get("type")
     if isinstance(kind, str):
@@ -161,8 +160,8 @@ def _content(parts: list[Any]) -> Any:
     if not parts:
         return ""
     only = parts[0]
-    if len(parts) == 1 and (not isinstance(only, Mapping) or only.get("type") == "text"):
-        return only["text"] if isinstance(only, Mapping) else only
+    if len(parts) == 1 and (not isinstance(only, dict) or only.get("type") == "text"):
+        return only["text"] if isinstance(only, dict) else only
     return parts
 
 
@@ -170,11 +169,10 @@ def _text(part: Any) -> Any:
     return part if isinstance(part, str) else part.get("text", part.get("content"))
 
 
-def _reasoning(part: Mapping[str, Any]) -> str:
+def _reasoning(part: Mapping[str, Any]) -> list[str]:
     said = part.get("content") or part.get("text") or part.get("thinking") or part.get("summary")
-    if isinstance(said, (list, tuple)):
-        said = "\n".join(str(_text(item)) for item in said if _kind(item) is _TEXT)
-    return said if isinstance(said, str) else ""
+    texts = [_text(item) for item in said if _kind(item) is _TEXT] if isinstance(said, (list, tuple)) else [said]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def _tool_call(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,9 +200,7 @@ def _tool_result(part: Mapping[str, Any]) -> Message:
 
 
 def _inner(item: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    inner = next((item[name] for name in names if isinstance(item.get(name), Mapping)), item)
-    assert isinstance(inner, Mapping)
-    return inner
+    return next((item[name] for name in names if isinstance(item.get(name), dict)), item)
 
 
 def _list(value: Any) -> Sequence[Any]:

@@ -5,18 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from otel_sgp_exporter._mapping._explicit import METADATA
+from otel_sgp_exporter._mapping._facts import CACHE_WRITE, CONVERSATION, MODEL, PROVIDER, TAGS, USER_ID
 from otel_sgp_exporter._mapping._payload import finish_reasons, known_model
 from otel_sgp_exporter._mapping._precedence import (
-    CACHE_WRITE,
-    CONVERSATION,
     GROUPS,
-    MODEL,
-    PROVIDER,
     SILENT_KEYS,
     SILENT_PREFIXES,
     SILENT_USER_PREFIXES,
-    TAGS,
-    USER_ID,
     USER_METADATA,
     USER_METADATA_JSON,
 )

@@ -53,6 +53,10 @@ def _schemas(reader: Reader, key: str) -> Any:
     return [decode(schema) if isinstance(schema, str) else schema for schema in schemas]
 
 
+def _template(reader: Reader, key: str) -> Any:
+    return {"template": reader.get(key), "variables": reader.value("llm.prompt_template.variables")}
+
+
 INPUT_VALUE = Source("input.value", _by_mime_type)
 OUTPUT_VALUE = Source("output.value", _by_mime_type)
 INPUT_MESSAGES = Source("llm.input_messages.", indexed)
@@ -63,6 +67,7 @@ RERANK_QUERY = Source("reranker.query", _reranked)
 RERANKED_DOCUMENTS = Source("reranker.output_documents.", indexed)
 EMBEDDED_TEXTS = Source("embedding.embeddings.", _texts)
 VECTOR_SIZES = Source("embedding.embeddings.", _vector_sizes)
+TEMPLATE = Source("llm.prompt_template.template", _template, is_copy=False)
 TOOLS = Source("llm.tools.", _schemas)
 
 INVOCATION_PARAMETERS = "llm.invocation_parameters"

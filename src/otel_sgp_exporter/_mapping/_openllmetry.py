@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from otel_sgp_exporter._mapping._reader import Reader
@@ -27,7 +26,7 @@ _VALUES = ("inputs", "query", "input_str", "outputs", "output")
 def unwrapped(reader: Reader, key: str) -> Any:
     """The payload inside a callback blob; anything else as it is, a JSON text without its quotes."""
     value = reader.value(key)
-    if isinstance(value, Mapping) and "kwargs" in value and value.keys() <= _BLOB_KEYS:
+    if isinstance(value, dict) and "kwargs" in value and value.keys() <= _BLOB_KEYS:
         return next((value[name] for name in _VALUES if name in value), value)
     return unquoted(value)
 

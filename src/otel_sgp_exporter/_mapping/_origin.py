@@ -7,8 +7,8 @@ from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from otel_sgp_exporter._mapping._facts import CHUNK_EVENTS, TIME_TO_FIRST_CHUNK
 from otel_sgp_exporter._mapping._ids import timestamp
-from otel_sgp_exporter._mapping._precedence import CHUNK_EVENTS, TIME_TO_FIRST_CHUNK
 from otel_sgp_exporter._mapping._privacy import MappingOptions
 from otel_sgp_exporter._mapping._reader import Reader
 from otel_sgp_exporter._mapping._tidy import Tidy
@@ -17,6 +17,9 @@ from otel_sgp_exporter._record import Phase, Record
 
 TRACESTATE_MEMBER = "sgp"
 """In the tracestate of a remote parent: that span is in SGP."""
+
+# Frameworks write the same stack trace into the event of every span that an exception passes through.
+_MAX_EVENT_TEXT = 16_000
 
 
 def read_origin(record: Record, options: MappingOptions) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def _links(record: Record) -> list[dict[str, Any]]:
 
 
 def _events(record: Record, options: MappingOptions) -> list[dict[str, Any]]:
-    tidy = Tidy()
+    tidy = Tidy(_MAX_EVENT_TEXT)
     return [
         {
             "name": event.name,

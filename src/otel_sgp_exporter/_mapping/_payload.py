@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from otel_sgp_exporter._mapping._explicit import INPUT, OUTPUT
+from otel_sgp_exporter._mapping._facts import FINISH_REASON, REQUEST_MODEL
 from otel_sgp_exporter._mapping._genai import REQUEST_PARAMETERS
 from otel_sgp_exporter._mapping._openinference import INVOCATION_PARAMETERS
-from otel_sgp_exporter._mapping._precedence import FINISH_REASON, INPUTS, OUTPUTS, REQUEST_MODEL, TOOLS, chain_for
-from otel_sgp_exporter._mapping._reader import REDACTED, Reader, text
+from otel_sgp_exporter._mapping._precedence import INPUT_COPIES, INPUTS, OUTPUT_COPIES, OUTPUTS, TOOLS, chain_for
+from otel_sgp_exporter._mapping._reader import REDACTED, Reader, dig, text
 from otel_sgp_exporter._mapping._shapes import (
     INPUT_SHAPES,
     OUTPUT_SHAPES,
@@ -19,7 +20,7 @@ from otel_sgp_exporter._mapping._shapes import (
     any_output,
     wrapped,
 )
-from otel_sgp_exporter._mapping._source import Source
+from otel_sgp_exporter._mapping._source import Source, present
 
 # Named beside the parameters already, or a copy of the conversation.
 _NOT_PARAMETERS = frozenset({"model", "model_name", "tools", "functions", "messages", "input", "instructions"})
@@ -37,10 +38,12 @@ def read_input(reader: Reader, span_type: str, hidden: bool) -> Found | None:
     found = _explicit(reader, INPUT, "input") or _pick(
         reader, chain_for(INPUTS, span_type), INPUT_SHAPES.get(span_type, any_input)
     )
+    if found:
+        reader.use(INPUT_COPIES)
     if found and hidden:
         return Found(found.key, {"input": REDACTED})
     if found and span_type == "COMPLETION" and found.key != INPUT:
-        _complete_request(reader, found.payload)
+        return Found(found.key, _complete_request(reader, found.payload))
     return found
 
 
@@ -49,6 +52,8 @@ def read_output(reader: Reader, span_type: str, hidden: bool) -> Found | None:
     found = _explicit(reader, OUTPUT, "output") or _pick(
         reader, chain_for(OUTPUTS, span_type), OUTPUT_SHAPES.get(span_type, any_output)
     )
+    if found:
+        reader.use(OUTPUT_COPIES)
     if found and hidden:
         return Found(found.key, {"output": REDACTED})
     if found and span_type == "COMPLETION" and found.key != OUTPUT and "messages" not in found.payload:
@@ -75,29 +80,40 @@ def _explicit(reader: Reader, key: str, name: str) -> Found | None:
     return Found(key, wrapped(name, reader.value(key)))
 
 
-def _pick(reader: Reader, chain: Iterable[Source], shape: Shape) -> Found | None:
-    chain = [source for source in chain if reader.has(source.key)]
-    # A marker says that the user hid the payload: no other key may give it away.
-    for source in sorted(chain, key=lambda source: reader.get(source.key) != REDACTED):
+def _pick(reader: Reader, sources: Iterable[Source], shape: Shape) -> Found | None:
+    chain = present(reader, sources)
+    # A marker says that the user hid the payload: no other key may give it away. A list without its beginning yields to
+    # any whole payload.
+    if len(chain) > 1:
+        chain.sort(key=lambda source: (reader.get(source.key) != REDACTED, reader.is_cut(source.key)))
+    for source in chain:
         value = source.read(reader, source.key)
         payload = None if value is None else shape(value)
         if payload is not None:
+            reader.cut |= reader.is_cut(source.key)
             reader.use((source.key,))
             reader.use(other.key for other in chain if other.is_copy)
             return Found(source.key, payload)
     return None
 
 
-def _complete_request(reader: Reader, payload: Payload) -> None:
+def _complete_request(reader: Reader, payload: Payload) -> Payload:
     request = {
         "model": reader.first(REQUEST_MODEL, known_model),
-        "tools": next((source.read(reader, source.key) for source in TOOLS if reader.has(source.key)), None),
-        "parameters": _parameters(reader),
+        **payload,
+        "tools": _tools(reader) or payload.get("tools"),
+        "parameters": _parameters(reader) or payload.get("parameters"),
     }
-    reader.use(source.key for source in TOOLS)
-    for name, value in request.items():
-        if value:
-            payload.setdefault(name, value)
+    return {name: value for name, value in request.items() if value}
+
+
+def _tools(reader: Reader) -> Any:
+    sources = present(reader, TOOLS)
+    reader.use(source.key for source in sources)
+    tools = sources[0].read(reader, sources[0].key) if sources else None
+    if not isinstance(tools, (list, tuple)):
+        return tools
+    return [dig(tool, ("function",)) or tool for tool in tools]
 
 
 def _parameters(reader: Reader) -> dict[str, Any]:

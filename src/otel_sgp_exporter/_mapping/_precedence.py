@@ -13,7 +13,6 @@ from otel_sgp_exporter._mapping import (
     _openllmetry,
     _vendors,
 )
-from otel_sgp_exporter._mapping._reader import Field, fields
 from otel_sgp_exporter._mapping._source import KindRule, Source
 
 KINDS: tuple[KindRule, ...] = (
@@ -23,21 +22,34 @@ KINDS: tuple[KindRule, ...] = (
     _openllmetry.SPAN_KIND,
     _openllmetry.REQUEST_TYPE,
 )
-TOOL_HINTS = ("gen_ai.tool.name", "tool.name")
-LLM_HINTS = (
-    "gen_ai.request.model",
-    "gen_ai.response.model",
-    "gen_ai.usage.input_tokens",
-    "gen_ai.usage.output_tokens",
-    "llm.model_name",
-    "llm.token_count.total",
-    "gen_ai.prompt.",
-    "gen_ai.completion.",
-    "gcp.vertex.agent.llm_request",
+# Without a kind: any of these tells a tool, or an LLM call.
+TOOL_HINTS = frozenset({"gen_ai.tool.name", "tool.name"})
+LLM_HINTS = frozenset(
+    {
+        "gen_ai.request.model",
+        "gen_ai.response.model",
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.output_tokens",
+        "llm.model_name",
+        "llm.token_count.total",
+        "gcp.vertex.agent.llm_request",
+    }
 )
+LLM_FAMILIES = frozenset({_openllmetry.PROMPTS.key, _openllmetry.COMPLETIONS.key})
 
 _ANY = ""
 """The chain of every type without one of its own."""
+
+_ANY_INPUT = (
+    _genai.INPUT_MESSAGES,
+    _vendors.PYDANTIC_AI_MESSAGES,
+    _openinference.INPUT_VALUE,
+    _openllmetry.ENTITY_INPUT,
+    _openllmetry.TASK_INPUT,
+    _langsmith.PROMPT,
+    _infra.URL,
+    _infra.URL_OLD,
+)
 
 INPUTS: dict[str, tuple[Source, ...]] = {
     "COMPLETION": (
@@ -76,16 +88,8 @@ INPUTS: dict[str, tuple[Source, ...]] = {
         _infra.QUERY,
         _infra.STATEMENT,
     ),
-    _ANY: (
-        _genai.INPUT_MESSAGES,
-        _vendors.PYDANTIC_AI_MESSAGES,
-        _openinference.INPUT_VALUE,
-        _openllmetry.ENTITY_INPUT,
-        _openllmetry.TASK_INPUT,
-        _langsmith.PROMPT,
-        _infra.URL,
-        _infra.URL_OLD,
-    ),
+    "PROMPT_ENGINEERING": (*_ANY_INPUT, _openinference.TEMPLATE),
+    _ANY: _ANY_INPUT,
 }
 
 OUTPUTS: dict[str, tuple[Source, ...]] = {
@@ -140,88 +144,6 @@ TOOLS: tuple[Source, ...] = (
     _vendors.PYDANTIC_AI_TOOLS,
 )
 
-# Under `output.usage`, and only where a call is billed.
-USAGE: dict[str, tuple[Field, ...]] = {
-    "input_tokens": fields(
-        "gen_ai.usage.input_tokens",
-        "llm.token_count.prompt",
-        "gen_ai.usage.prompt_tokens",
-        "llm.usage.prompt_tokens",
-    ),
-    "output_tokens": fields(
-        "gen_ai.usage.output_tokens",
-        "llm.token_count.completion",
-        "gen_ai.usage.completion_tokens",
-        "llm.usage.completion_tokens",
-    ),
-    "total_tokens": fields("gen_ai.usage.total_tokens", "llm.token_count.total", "llm.usage.total_tokens"),
-    "cached_input_tokens": (
-        *fields(
-            "gen_ai.usage.cache_read.input_tokens",
-            "gen_ai.usage.cache_read_input_tokens",
-            "llm.token_count.prompt_details.cache_read",
-            "gen_ai.usage.details.cache_read_tokens",
-            "gen_ai.usage.details.cached_tokens",
-        ),
-        Field("langsmith.metadata.usage_metadata", ("input_token_details", "cache_read")),
-    ),
-    "reasoning_tokens": (
-        *fields(
-            "gen_ai.usage.reasoning.output_tokens",
-            "gen_ai.usage.reasoning_tokens",
-            "llm.usage.reasoning_tokens",
-            "llm.token_count.completion_details.reasoning",
-            "gen_ai.usage.details.reasoning_tokens",
-        ),
-        Field("langsmith.metadata.usage_metadata", ("output_token_details", "reasoning")),
-    ),
-    "cost_usd": fields("llm.cost.total", "operation.cost"),
-}
-CACHE_WRITE = fields(
-    "gen_ai.usage.cache_write.input_tokens",
-    "gen_ai.usage.cache_creation.input_tokens",
-    "gen_ai.usage.cache_creation_input_tokens",
-    "llm.token_count.prompt_details.cache_write",
-)
-
-CONVERSATION = ("session_id", "conversation_id", "thread_id")
-GROUP_ID: tuple[Field, ...] = (
-    *fields("session.id", "gen_ai.conversation.id"),
-    *(Field(f"traceloop.association.properties.{name}") for name in CONVERSATION),
-    *(Field(f"langsmith.metadata.{name}") for name in CONVERSATION),
-    *(Field("metadata", (name,)) for name in CONVERSATION),
-    Field("gcp.vertex.agent.session_id"),
-)
-USER_ID: tuple[Field, ...] = (
-    *fields("user.id", "enduser.id", "gen_ai.user", "llm.user"),
-    *fields("traceloop.association.properties.user_id", "langsmith.metadata.user_id"),
-    Field("metadata", ("user_id",)),
-)
-REQUEST_MODEL: tuple[Field, ...] = (
-    *fields("gen_ai.request.model", "llm.request.model_name"),
-    Field("llm.invocation_parameters", ("model",)),
-    *fields("llm.model_name", "embedding.model_name", "reranker.model_name"),
-)
-MODEL = fields(
-    "gen_ai.response.model",
-    "gen_ai.request.model",
-    "llm.response.model_name",
-    "llm.model_name",
-    "embedding.model_name",
-    "reranker.model_name",
-)
-PROVIDER = fields("gen_ai.provider.name", "llm.provider", "gen_ai.system", "llm.system")
-FINISH_REASON = fields("gen_ai.response.finish_reasons", "llm.finish_reason", "gen_ai.completion.0.finish_reason")
-TIME_TO_FIRST_CHUNK = fields(
-    "gen_ai.response.time_to_first_chunk",
-    "gen_ai.client.operation.time_to_first_chunk",
-)
-CHUNK_EVENTS = frozenset(
-    {"First Token Stream Event", "gen_ai.content.completion.chunk", "llm.content.completion.chunk"}
-)
-
-TAGS: tuple[Field, ...] = (*fields("tag.tags", "langsmith.span.tags"), Field("traceloop.entity.input", ("tags",)))
-
 # What is left of the attributes goes into metadata: the user's own under their names, groups under one name, the rest
 # as `attributes`. Frameworks' copies of payloads, leaked environment and hints to other tools are left out.
 USER_METADATA = ("traceloop.association.properties.", "langsmith.metadata.")
@@ -236,13 +158,17 @@ SILENT_PREFIXES = ("logfire.", "traceloop.entity.", "gen_ai.task.", "embedding.e
 SILENT_KEYS = frozenset({"input.mime_type", "output.mime_type", "embeddings"})
 SILENT_USER_PREFIXES = ("LANGSMITH_", "usage_metadata")
 
+# OpenInference repeats the conversation of a chain in these, mostly without its content.
+INPUT_COPIES = ("llm.input_messages.",)
+OUTPUT_COPIES = ("llm.output_messages.",)
+
 # Read by some source together with its own key.
 _COMPANIONS = ("reranker.input_documents.",)
 
 
 def _prefixes() -> tuple[str, ...]:
     chains = (*INPUTS.values(), *OUTPUTS.values(), TOOLS)
-    keys = {source.key for chain in chains for source in chain} | {*LLM_HINTS, *_COMPANIONS}
+    keys = {*_COMPANIONS, *(source.key for chain in chains for source in chain)}
     return tuple(sorted(key for key in keys if key.endswith(".")))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -24,9 +24,17 @@ class Field(NamedTuple):
     path: tuple[str, ...] = ()
 
 
-def fields(*keys: str) -> tuple[Field, ...]:
-    """One plain field for each of the keys, in their order."""
-    return tuple(Field(key) for key in keys)
+class Chain(NamedTuple):
+    """Fields that may all hold the same fact, best first; and their keys, to see at once that none is there."""
+
+    fields: tuple[Field, ...]
+    keys: frozenset[str]
+
+
+def chain(*places: str | Field) -> Chain:
+    """A chain of fields; a text stands for a plain field."""
+    found = tuple(Field(place) if isinstance(place, str) else place for place in places)
+    return Chain(found, frozenset(field.key for field in found))
 
 
 class Reader:
@@ -37,12 +45,13 @@ class Reader:
         prefixes: What the keys of indexed families begin with, `llm.input_messages.` for example.
     """
 
-    __slots__ = ("_decoded", "attributes", "cut", "families", "used")
+    __slots__ = ("_decoded", "_keys", "attributes", "cut", "families", "used")
 
     def __init__(self, attributes: Mapping[Any, Any], prefixes: tuple[str, ...]) -> None:
         if {*map(type, attributes)} - {str}:
             attributes = {str(key): value for key, value in attributes.items()}
         self.attributes: Mapping[str, Any] = attributes
+        self._keys = attributes.keys()
         self.families: dict[str, list[str]] = {}
         self.used: set[str] = set()
         self.cut = False
@@ -56,6 +65,10 @@ class Reader:
             # The digit keeps `gen_ai.prompt.name`, a template's name, out of the messages `gen_ai.prompt.0.*`.
             if key.startswith(prefix) and key[len(prefix) : len(prefix) + 1].isdecimal():
                 self.families.setdefault(prefix, []).append(key)
+
+    def has_any(self, keys: Set[str]) -> bool:
+        """True if there is content under any of the keys."""
+        return not self._keys.isdisjoint(keys) and any(map(self.has, keys))
 
     def has(self, key: str) -> bool:
         """True if there is content under the key or the family prefix; a marker for hidden content is content."""
@@ -80,16 +93,23 @@ class Reader:
     def mapping(self, key: str) -> Mapping[str, Any]:
         """The JSON object under the key, empty when it is anything else."""
         value = self.value(key)
-        return value if isinstance(value, Mapping) else {}
+        return value if isinstance(value, dict) else {}
 
     def family(self, prefix: str) -> list[Any]:
         """The list that `prefix0.a.b`, `prefix1.c`, ... were flattened from, gaps closed."""
         return unflatten({key[len(prefix) :]: self.attributes[key] for key in self.families.get(prefix, ())})
 
-    def first(self, chain: Iterable[Field], accept: Callable[[Any], T | None]) -> T | None:
+    def is_cut(self, prefix: str) -> bool:
+        """True for a family that has lost its beginning: the SDK's attribute limit evicts the oldest keys first."""
+        family = self.families.get(prefix)
+        return family is not None and not any(key.startswith(f"{prefix}0") for key in family)
+
+    def first(self, chain: Chain, accept: Callable[[Any], T | None]) -> T | None:
         """The first acceptable value of the chain; the keys that say the same are used up with it."""
         found: T | None = None
-        for key, path in chain:
+        if self._keys.isdisjoint(chain.keys):
+            return found
+        for key, path in chain.fields:
             value = self.attributes.get(key)
             if value is None:
                 continue
@@ -112,7 +132,7 @@ def is_empty(value: Any) -> bool:
     """True for what stands for no content: some instrumentations write `{}` where there was no answer."""
     if isinstance(value, str):
         return value in _EMPTY_TEXTS
-    return value is None or (isinstance(value, (list, tuple, Mapping)) and not value)
+    return value is None or (isinstance(value, (list, tuple, dict)) and not value)
 
 
 def decode(text: str) -> Any:
@@ -140,7 +160,7 @@ def _looks_like_json(text: str) -> bool:
 def dig(value: Any, path: tuple[str, ...]) -> Any:
     """What stands at the path in nested mappings, or None."""
     for step in path:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         value = value.get(step)
     return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from otel_sgp_exporter._mapping._llm import as_output, completion, prompt
@@ -15,7 +15,7 @@ Shape: TypeAlias = Callable[[Any], "Payload | None"]
 
 def wrapped(name: str, value: Any) -> Payload:
     """The value as the object that SGP demands."""
-    return dict(value) if isinstance(value, Mapping) else {name: value}
+    return dict(value) if isinstance(value, dict) else {name: value}
 
 
 def llm_input(value: Any) -> Payload | None:
@@ -45,23 +45,23 @@ def tool_input(value: Any) -> Payload | None:
 
 def tool_output(value: Any) -> Payload | None:
     """What the tool returned, taken out of the tool message that LangChain made of it."""
-    if isinstance(value, Mapping) and value.keys() == {"output"}:
+    if isinstance(value, dict) and value.keys() == {"output"}:
         value = value["output"]
-    if isinstance(value, Mapping) and (langchain_message(value) or "additional_kwargs" in value):
+    if isinstance(value, dict) and (langchain_message(value) or "additional_kwargs" in value):
         found = to_messages(value)
         value = found[0]["content"] if found else value
     return wrapped("output", decode(value) if isinstance(value, str) else value)
 
 
 def retrieval_input(value: Any) -> Payload | None:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("query", value)
     return {"query": value}
 
 
 def documents(value: Any) -> Payload | None:
     """`{"documents": [{"id", "content", "score", "metadata"}]}` of what a retriever or a reranker found."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         value = value.get("documents", value.get("output", value))
     if not isinstance(value, (list, tuple)):
         return wrapped("output", value)
@@ -69,7 +69,7 @@ def documents(value: Any) -> Payload | None:
 
 
 def rerank_input(value: Any) -> Payload | None:
-    if isinstance(value, Mapping) and isinstance(value.get("documents"), list):
+    if isinstance(value, dict) and isinstance(value.get("documents"), list):
         return {**value, "documents": [_document(item) for item in value["documents"]]}
     return wrapped("query", value)
 
@@ -83,18 +83,18 @@ def any_output(value: Any) -> Payload | None:
 
 
 def _conversation(value: Any) -> Any:
-    if isinstance(value, list) and value and all(isinstance(item, Mapping) and "role" in item for item in value):
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
         found = messages(value)
         return value if found is None else {"messages": found}
     return value
 
 
 def _document(item: Any) -> Payload:
-    if isinstance(item, Mapping):
+    if isinstance(item, dict):
         item = item.get("document", item)
-    if isinstance(item, Mapping) and "lc" in item:
+    if isinstance(item, dict) and "lc" in item:
         item = item.get("kwargs")
-    if not isinstance(item, Mapping):
+    if not isinstance(item, dict):
         return {"content": item}
     metadata = item.get("metadata")
     document = {

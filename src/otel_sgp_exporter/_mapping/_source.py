@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from otel_sgp_exporter._mapping._reader import Reader
@@ -36,6 +36,12 @@ class Source(NamedTuple):
     key: str
     read: Callable[[Reader, str], Any] = decoded
     is_copy: bool = True
+
+
+def present(reader: Reader, sources: Iterable[Source]) -> list[Source]:
+    """Those sources that have something in them."""
+    attributes, families = reader.attributes, reader.families
+    return [s for s in sources if (s.key in attributes and reader.has(s.key)) or s.key in families]
 
 
 class KindRule(NamedTuple):

@@ -60,6 +60,8 @@ def _describe(record: Record, reader: Reader, exception: Mapping[str, Any]) -> t
         or text(record.span.status.description)
         or (f"HTTP {code}" if code else "")
     )
+    if kind == reader.get("error.type"):
+        reader.use(("error.type",))
     if found := _REPR_WITH_TRACEBACK.match(message):
         return found[1] if kind in _NAMELESS else kind, found[3]
     return kind, message

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_sgp_exporter._mapping import _langsmith
 from otel_sgp_exporter._mapping._infra import OUTSIDE_CALL
-from otel_sgp_exporter._mapping._precedence import KINDS, LLM_HINTS, TOOL_HINTS
+from otel_sgp_exporter._mapping._precedence import KINDS, LLM_FAMILIES, LLM_HINTS, TOOL_HINTS
 from otel_sgp_exporter._mapping._reader import Reader
 from otel_sgp_exporter._mapping._source import CHAIN
 from otel_sgp_exporter._mapping._vendors import MCP_METHOD, MCP_TOOL_CALL
@@ -76,9 +76,11 @@ def _chain(reader: Reader, span: ReadableSpan, name: str, rule: str) -> Decision
 
 
 def _by_hint(reader: Reader) -> Decision | None:
-    if reader.get(MCP_METHOD) == MCP_TOOL_CALL or any(map(reader.has, TOOL_HINTS)):
+    if reader.get(MCP_METHOD) == MCP_TOOL_CALL or reader.has_any(TOOL_HINTS):
         return Decision("CODE_EXECUTION", "hint:tool")
-    return Decision("COMPLETION", "hint:llm") if any(map(reader.has, LLM_HINTS)) else None
+    if reader.has_any(LLM_HINTS) or not LLM_FAMILIES.isdisjoint(reader.families):
+        return Decision("COMPLETION", "hint:llm")
+    return None
 
 
 def _by_outside_call(reader: Reader, span: ReadableSpan) -> Decision | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
+from otel_sgp_exporter._mapping._facts import USAGE
 from otel_sgp_exporter._mapping._genai import OPERATION, UNBILLED_OPERATIONS
-from otel_sgp_exporter._mapping._precedence import USAGE
 from otel_sgp_exporter._mapping._reader import Reader
 
 Usage = dict[str, Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from otel_sgp_exporter._mapping._openllmetry import unquoted
@@ -18,7 +17,7 @@ def _asked(reader: Reader, key: str) -> Any:
     begin = reader.get("pydantic_ai.new_message_index")
     asked: list[Any] = []
     for item in history[begin if type(begin) is int and begin >= 0 else 0 :]:
-        if isinstance(item, Mapping) and item.get("role") == "assistant":
+        if isinstance(item, dict) and item.get("role") == "assistant":
             break
         asked.append(item)
     return asked or None
