@@ -24,9 +24,9 @@ def test_both_prefixes_serve_the_api(sgp: Sgp, prefix: str) -> None:
     assert get.extensions["network_stream"] is put.extensions["network_stream"]
 
 
-def test_unknown_paths_and_methods(shared_sgp: Sgp) -> None:
+def test_unknown_paths_and_methods(sgp: Sgp) -> None:
     """Item 1: 404 and 405, with a detail in JSON."""
-    missing, wrong = shared_sgp.http.get("/v5/traces"), shared_sgp.http.delete("/v5/spans/batch")
+    missing, wrong = sgp.http.get("/v5/traces"), sgp.http.delete("/v5/spans/batch")
     assert (missing.status_code, missing.json()) == (404, {"detail": "Not Found"})
     assert (wrong.status_code, wrong.json()) == (405, {"detail": "Method Not Allowed"})
 
@@ -72,9 +72,9 @@ def test_accounts_do_not_see_each_other(sgp: Sgp) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"items":[NaN]}', b'\xff{"items":[]}', b"[" * 100_000, b'"\\ud800'])
-def test_malformed_json_is_unprocessable(shared_sgp: Sgp, body: bytes) -> None:
+def test_malformed_json_is_unprocessable(sgp: Sgp, body: bytes) -> None:
     """Item 4: 422 with a problem of type json_invalid."""
-    put = shared_sgp.http.put("/v5/spans/batch", content=body)
+    put = sgp.http.put("/v5/spans/batch", content=body)
     assert put.status_code == 422
     assert put.json()["detail"][0]["type"] == "json_invalid"
 
@@ -100,27 +100,27 @@ def test_text_and_numbers_come_back_as_they_went(sgp: Sgp) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}", "localhost"])
-def test_local_host_names_are_accepted(shared_sgp: Sgp, host: str) -> None:
+def test_local_host_names_are_accepted(sgp: Sgp, host: str) -> None:
     """Every name of this machine will do, whatever the port."""
-    port = shared_sgp.server.url.rpartition(":")[2]
-    assert shared_sgp.http.get("/_standin/stats", headers={"host": host.format(port=port)}).status_code == 200
+    port = sgp.server.url.rpartition(":")[2]
+    assert sgp.http.get("/_standin/stats", headers={"host": host.format(port=port)}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/_standin/stats", "/v5/spans/s"])
 @pytest.mark.parametrize("host", ["evil.test:5003", "127.0.0.1.evil.test", ""])
-def test_foreign_host_names_are_refused(shared_sgp: Sgp, host: str, path: str) -> None:
+def test_foreign_host_names_are_refused(sgp: Sgp, host: str, path: str) -> None:
     """A page of another site that resolves its name to this machine cannot read anything."""
-    reply = shared_sgp.http.get(path, headers={"host": host})
+    reply = sgp.http.get(path, headers={"host": host})
     assert (reply.status_code, reply.json()) == (400, {"detail": "Invalid host header"})
 
 
-def test_rubbish_does_not_stop_the_server(shared_sgp: Sgp) -> None:
+def test_rubbish_does_not_stop_the_server(sgp: Sgp) -> None:
     """Bytes that are not HTTP, and a request broken off, leave the server as it was."""
-    host, port = shared_sgp.server.url.removeprefix("http://").split(":")
+    host, port = sgp.server.url.removeprefix("http://").split(":")
     for sent in (b"\x16\x03\x01 not http\r\n\r\n", b"PUT /v5/spans/batch HTTP/1.1\r\nHost: localhost\r\nContent-Le"):
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(sent)
-    assert shared_sgp.put().status_code == 200
+    assert sgp.put().status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ class SpanServer:
         return await self._get_faults(request)
 
     async def _clear_faults(self, request: Request) -> Response:
-        self.faults.active.clear()
+        self.faults.clear()
         return await self._get_faults(request)
 
 

@@ -21,15 +21,17 @@ class Counters:
     puts_in_flight: int = 0
     most_puts_in_flight: int = 0
 
-    def begin(self, request: Request) -> None:
+    def begin(self, request: Request, path: str) -> None:
+        self.requests[f"{request.method} {path}"] += 1
         self.retry_counts[request.headers.get("x-stainless-retry-count", "none")] += 1
         self.puts_in_flight += request.method == "PUT"
         self.most_puts_in_flight = max(self.most_puts_in_flight, self.puts_in_flight)
 
-    def end(self, method: str, path: str, status: int) -> None:
-        self.puts_in_flight -= method == "PUT"
-        self.requests[f"{method} {path}"] += 1
-        self.statuses[status] += 1
+    def end(self, request: Request) -> None:
+        self.puts_in_flight -= request.method == "PUT"
+
+    def clear(self) -> None:
+        vars(self).update(vars(Counters(puts_in_flight=self.puts_in_flight)))
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -54,15 +54,16 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        status = RESET
-        self._door.counters.begin(request)
+        counters = self._door.counters
+        counters.begin(request, self._path)
         try:
             response = await self._answer(request)
+            # Counted before it is sent, so that whoever has the answer finds it counted.
+            counters.statuses[RESET if response is None else response.status_code] += 1
             if response is not None:
-                status = response.status_code
                 await response(scope, receive, send)
         finally:
-            self._door.counters.end(request.method, self._path, status)
+            counters.end(request)
 
     async def _answer(self, request: Request) -> Response | None:
         """The answer, when it is due; None when there is to be none and the connection has been reset."""

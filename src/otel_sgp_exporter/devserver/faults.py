@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any
 
-from .refusal import invalid, problem
+from .fields import Parser, boolean, integer, mapping, number, parse_fields, string
+from .refusal import Problem, invalid, problem
 from .settings import Settings
 
 # The standard normal's 95th percentile.
@@ -77,9 +78,12 @@ class Faults:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._random = Random(settings.seed)  # noqa: S311 - chance, not secrecy
-        self.active: list[Fault] = []
-        if settings.capacity_per_second is not None:
-            self.active.append(_over_capacity(settings, settings.capacity_per_second))
+        self.clear()
+
+    def clear(self) -> None:
+        """Back to what the settings ask for."""
+        rate = self._settings.capacity_per_second
+        self.active: list[Fault] = [] if rate is None else [_over_capacity(self._settings, rate)]
 
     def next(self, method: str, account: str, now_seconds: float) -> Fault | None:
         for fault in self.active:
@@ -97,12 +101,34 @@ class Faults:
         return self._random.lognormvariate(math.log(median), deviation)
 
 
+_FIELDS: dict[str, Parser] = {
+    "status": integer(200, 599),
+    "headers": mapping,
+    "body": lambda value: value,
+    "reset": boolean,
+    "commit": boolean,
+    "delay_millis": number,
+    "drip_millis": number,
+    "method": string,
+    "account": string,
+    "skip": integer(0, 1 << 53),
+    "times": integer(0, 1 << 53),
+    "probability": number,
+    "over_rate": number,
+}
+
+
 def parse_fault(given: Any) -> Fault:
-    """A fault from the control path's JSON; refused with 422 when it has a field that faults do not have."""
-    try:
-        return Fault(**given)
-    except TypeError as error:
-        raise invalid([problem("value_error", ("body",), str(error), given)]) from None
+    """A fault from the control path's JSON; refused with 422 when a field is unknown or not what it should be."""
+    problems: list[Problem] = []
+    parsed = parse_fields(_FIELDS, given, ("body",), problems)
+    unknown = [] if problems else given.keys() - _FIELDS.keys()
+    problems += (problem("extra_forbidden", ("body", name), "Faults have no such field", None) for name in unknown)
+    if problems:
+        raise invalid(problems)
+    fault = Fault(**{name: value for name, value in parsed.items() if value is not None})
+    fault.times = given.get("times", fault.times)  # null means something here
+    return fault
 
 
 def _over_capacity(settings: Settings, rate: float) -> Fault:

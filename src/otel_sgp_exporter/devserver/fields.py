@@ -116,6 +116,12 @@ def integer(least: int, most: int) -> Parser:
     return parse
 
 
+def number(value: Any) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0:
+        raise BadValue("float_type", "Input should be a valid number, not below 0")
+    return value
+
+
 def boolean(value: Any) -> bool:
     """Also accepts true and false as text, as they come in a query string."""
     if value in (True, "true"):

@@ -104,8 +104,11 @@ class DevServer:
         """Script what happens to matching requests, by default to the next one: the fields of `Fault`."""
         self._spans.faults.active.append(Fault(**fields))
 
-    def clear_faults(self) -> None:
-        self._spans.faults.active.clear()
+    def clear(self) -> None:
+        """Forget every span, every count and every fault: as if just started."""
+        self._spans.writing.submit(self._spans.store.clear).result()
+        self._spans.counters.clear()
+        self._spans.faults.clear()
 
     async def _serve(self, listening: socket.socket, started: threading.Event) -> None:
         # The socket listens already: whoever connects now is served as soon as uvicorn is ready.

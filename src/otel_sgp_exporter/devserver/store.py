@@ -48,6 +48,7 @@ DELETE FROM {table} WHERE version IN
     (SELECT version FROM {table} ORDER BY version LIMIT max(0, (SELECT count(*) FROM {table}) - ?))
 """
 
+CLEAR = "DELETE FROM {table}"
 LAST_VERSION = "SELECT max(version) FROM {table}"
 GET = "SELECT document FROM {table} WHERE account = ? AND id = ? ORDER BY version DESC LIMIT 1"
 EXISTS = "SELECT 1 FROM {table} WHERE id = ? LIMIT 1"
@@ -130,7 +131,8 @@ class Found:
 class Store:
     """Both stores of one database file.
 
-    `upsert` and `legacy_traces` belong to one thread, every other method to another: each has its own connection.
+    `upsert`, `clear` and `legacy_traces` belong to one thread, every other method to another: each thread has its own
+    connection.
     """
 
     def __init__(self, database: str | PathLike[str], settings: Settings) -> None:
@@ -156,6 +158,11 @@ class Store:
                 rows = [self._row(write, now_us) for write in store_writes]
                 self._writer.executemany(self._upsert_sql(table), rows)
             self._forget_oldest(sum(map(len, writes.values())))
+
+    def clear(self) -> None:
+        with self._writer:
+            for table in KEYS:
+                self._writer.execute(CLEAR.format(table=table))
 
     def legacy_traces(self, scope: str, ids: Iterable[str]) -> dict[str, str]:
         """The trace id of every given span id that the legacy store has."""
