@@ -71,8 +71,9 @@ class _Mapping:
         if unlinked is not None:
             self.notes["otel_parent_span_id"] = format_span_id(unlinked)
         status = read_status(record, self.reader)
+        expected = self._expected()
         members = {
-            "name": self.given.name or record.name or "unnamed",
+            "name": self.given.name or str(record.name or "unnamed"),
             "id": sgp_span_id(trace_id, span_id),
             "trace_id": sgp_trace_id(trace_id),
             "start_timestamp": timestamp(record.start_ns),
@@ -87,7 +88,7 @@ class _Mapping:
             "obs_trace_id": format_trace_id(trace_id),
             "obs_span_id": format_span_id(span_id),
             **self.given.application,
-            "expected": self._expected(),
+            "expected": expected,
         }
         is_end = record.phase is Phase.END
         return {name: part for name, part in members.items() if part or (is_end and part == {})}
@@ -140,6 +141,7 @@ class _Mapping:
     def _expected(self) -> Payload | None:
         if not self.reader.has(EXPECTED):
             return None
+        self.reader.use((EXPECTED,))
         return {"expected": REDACTED} if self.options.hide_outputs else wrapped("expected", self.reader.value(EXPECTED))
 
     def _tidied(self, payload: Payload) -> Payload:

@@ -16,7 +16,9 @@ def prompt(value: Any) -> tuple[list[Message] | None, dict[str, Any]]:
         return found, {}
     for key, read in _REQUESTS.items():
         if key in value and (found := read(value)) is not None:
-            return found, {name: item for name, item in value.items() if name not in (key, *_INSTRUCTIONS)}
+            config = value["config"] if isinstance(value.get("config"), dict) else {}
+            rest = {**value, **config}
+            return found, {name: item for name, item in rest.items() if name not in (key, *_INSTRUCTIONS)}
     return messages(value), {}
 
 
@@ -34,20 +36,19 @@ def as_output(found: list[Message]) -> dict[str, Any]:
 
     The Responses API answers with an item for each thought, call and text: if only one of them speaks, it is one turn.
     """
-    for message in found:
-        if calls := message.get("tool_calls"):
-            message["tool_calls"] = [
-                {"args" if key == "arguments" else key: item for key, item in call.items()} for call in calls
-            ]
     if sum(bool(message["content"]) for message in found) > 1:
         return {"messages": found}
     turn = {
         "content": next((message["content"] for message in found if message["content"]), ""),
         "reasoning": "\n".join(message["reasoning"] for message in found if "reasoning" in message),
-        "tool_calls": [call for message in found for call in message.get("tool_calls", ())],
+        "tool_calls": [_renamed(call) for message in found for call in message.get("tool_calls", ())],
         "finish_reason": next((message["finish_reason"] for message in found if "finish_reason" in message), None),
     }
     return {key: item for key, item in turn.items() if item or key == "content"}
+
+
+def _renamed(call: dict[str, Any]) -> dict[str, Any]:
+    return {"args" if key == "arguments" else key: item for key, item in call.items()}
 
 
 def _texts(value: Any) -> list[Message] | None:
@@ -117,7 +118,7 @@ def _finished(found: list[Message], *reasons: Any) -> list[Message]:
     return found
 
 
-_INSTRUCTIONS = ("instructions", "system")
+_INSTRUCTIONS = ("instructions", "system", "system_instruction", "config")
 
 # What marks a request: the key that its conversation stands under. LangChain, OpenAI Chat and Anthropic; Gemini;
 # OpenAI Responses; string completions.

@@ -27,6 +27,8 @@ _LANGCHAIN_TYPES = frozenset(
 )
 _LANGCHAIN_CLASSES = {"HumanMessage": "human", "AIMessage": "ai", "SystemMessage": "system", "ToolMessage": "tool"}
 
+_SPEECH = frozenset({"content", "contents", "parts", "tool_calls"})
+
 _TEXT, _CALL, _RESULT, _REASONING = "text", "call", "result", "reasoning"
 _PART_KINDS = {
     "text": _TEXT,
@@ -71,7 +73,7 @@ def to_messages(item: Any) -> list[Message] | None:
     item = langchain_message(item) or item.get("message", item)
     if not isinstance(item, dict):
         return None
-    if "role" in item or "parts" in item or "contents" in item:
+    if "role" in item or ("type" not in item and not _SPEECH.isdisjoint(item)):
         return _assembled(_role(item.get("role") or "assistant"), _parts_of(item), item)
     if _is_langchain_type(item.get("type")) and "content" in item:
         return _assembled(_role(item["type"]), _parts_of(item), item)

@@ -22,7 +22,7 @@ from otel_sgp_exporter._mapping._usage import number
 Metadata = dict[str, Any]
 
 # SGP, or we, read meaning into these: a user's key of that name goes under another.
-_RESERVED = frozenset({"usage", "cost_usd", "attributes", "events", "links", *GROUPS.values()})
+_RESERVED = frozenset({"usage", "cost_usd", "attributes", "truncated", *GROUPS.values()})
 _RESERVED_PREFIXES = ("error", "__")
 _USER_PREFIXES = (METADATA, *USER_METADATA)
 _ROUTED = (*_USER_PREFIXES, *GROUPS, *SILENT_PREFIXES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from otel_sgp_exporter._mapping._explicit import INPUT, OUTPUT
@@ -33,30 +32,33 @@ class Found(NamedTuple):
     payload: Payload
 
 
+class Side(NamedTuple):
+    """What tells inputs from outputs: the member, the user's override, the sources, the shapes, the repetitions."""
+
+    member: str
+    explicit: str
+    sources: dict[str, tuple[Source, ...]]
+    shapes: dict[str, Shape]
+    any_shape: Shape
+    copies: tuple[str, ...]
+
+
+_INPUT = Side("input", INPUT, INPUTS, INPUT_SHAPES, any_input, INPUT_COPIES)
+_OUTPUT = Side("output", OUTPUT, OUTPUTS, OUTPUT_SHAPES, any_output, OUTPUT_COPIES)
+
+
 def read_input(reader: Reader, span_type: str, hidden: bool) -> Found | None:
     """What the span was given; None when it does not say. Hidden, a marker that there was something."""
-    found = _explicit(reader, INPUT, "input") or _pick(
-        reader, chain_for(INPUTS, span_type), INPUT_SHAPES.get(span_type, any_input)
-    )
-    if found:
-        reader.use(INPUT_COPIES)
-    if found and hidden:
-        return Found(found.key, {"input": REDACTED})
-    if found and span_type == "COMPLETION" and found.key != INPUT:
+    found = _read(reader, span_type, hidden, _INPUT)
+    if found and span_type == "COMPLETION" and found.key != INPUT and not hidden:
         return Found(found.key, _complete_request(reader, found.payload))
     return found
 
 
 def read_output(reader: Reader, span_type: str, hidden: bool) -> Found | None:
     """What came of the span, without usage; otherwise like `read_input`."""
-    found = _explicit(reader, OUTPUT, "output") or _pick(
-        reader, chain_for(OUTPUTS, span_type), OUTPUT_SHAPES.get(span_type, any_output)
-    )
-    if found:
-        reader.use(OUTPUT_COPIES)
-    if found and hidden:
-        return Found(found.key, {"output": REDACTED})
-    if found and span_type == "COMPLETION" and found.key != OUTPUT and "messages" not in found.payload:
+    found = _read(reader, span_type, hidden, _OUTPUT)
+    if found and span_type == "COMPLETION" and found.key != OUTPUT and "content" in found.payload:
         reasons = finish_reasons(reader)
         if reasons and len(reasons) == 1:
             found.payload.setdefault("finish_reason", reasons[0])
@@ -73,26 +75,29 @@ def known_model(value: Any) -> str | None:
     return None if value == "unknown" else text(value)
 
 
-def _explicit(reader: Reader, key: str, name: str) -> Found | None:
-    if not reader.has(key):
+def _read(reader: Reader, span_type: str, hidden: bool, side: Side) -> Found | None:
+    sources = present(reader, chain_for(side.sources, span_type))
+    if reader.has(side.explicit):
+        reader.use((side.explicit,))
+        found = Found(side.explicit, wrapped(side.member, reader.value(side.explicit)))
+    elif (picked := _pick(reader, sources, side.shapes.get(span_type, side.any_shape))) is not None:
+        found = picked
+    else:
         return None
-    reader.use((key,))
-    return Found(key, wrapped(name, reader.value(key)))
+    reader.use(side.copies)
+    reader.use(source.key for source in sources if source.is_copy)
+    return Found(found.key, {side.member: REDACTED}) if hidden else found
 
 
-def _pick(reader: Reader, sources: Iterable[Source], shape: Shape) -> Found | None:
-    chain = present(reader, sources)
+def _pick(reader: Reader, sources: list[Source], shape: Shape) -> Found | None:
     # A marker says that the user hid the payload: no other key may give it away. A list without its beginning yields to
     # any whole payload.
-    if len(chain) > 1:
-        chain.sort(key=lambda source: (reader.get(source.key) != REDACTED, reader.is_cut(source.key)))
-    for source in chain:
+    for source in sorted(sources, key=lambda source: (reader.get(source.key) != REDACTED, reader.is_cut(source.key))):
         value = source.read(reader, source.key)
         payload = None if value is None else shape(value)
+        reader.use((source.key,))
         if payload is not None:
             reader.cut |= reader.is_cut(source.key)
-            reader.use((source.key,))
-            reader.use(other.key for other in chain if other.is_copy)
             return Found(source.key, payload)
     return None
 

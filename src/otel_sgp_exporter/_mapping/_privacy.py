@@ -65,8 +65,10 @@ _OUTPUT_KEYS = (
     "langfuse.observation.output",
     "embeddings",
 )
+# Where message events keep what was said.
+_EVENT_BODY_KEYS = ("gen_ai.event.content", "content", "message", "body")
 # Whole conversations: hidden with either side.
-_BOTH_KEYS = ("pydantic_ai.", "events", "all_messages_events", "gcp.vertex.agent.data")
+_BOTH_KEYS = ("pydantic_ai.", "events", "all_messages_events", "gcp.vertex.agent.data", *_EVENT_BODY_KEYS)
 
 _INPUT_EVENTS = frozenset(
     {

@@ -81,6 +81,8 @@ class Reader:
     def value(self, key: str) -> Any:
         """The value, decoded if it is a text that looks like JSON; decoded at most once."""
         value = self.attributes.get(key)
+        if isinstance(value, bytes):
+            value = _text_of(value)
         if not isinstance(value, str):
             return value
         if key not in self._decoded:
@@ -151,6 +153,13 @@ def _decode_leniently(text: str) -> Any:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return text
+
+
+def _text_of(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def _looks_like_json(text: str) -> bool:
