@@ -19,7 +19,7 @@ _TYPE = "sgp.type"
 _NATIVE_TYPE = "__span_type__"
 _NAME = "sgp.name"
 _GROUP_ID = "sgp.group_id"
-_APPLICATION = ("sgp.application_variant_id", "sgp.application_interaction_id")
+APPLICATION = ("sgp.application_variant_id", "sgp.application_interaction_id")
 _MAX_ID_BYTES = 256
 _KEPT_BYTES = 191
 
@@ -38,7 +38,7 @@ class Overrides:
         self.name = self._read(_NAME, text, "a text")
         self.group_id = self._read(_GROUP_ID, identifier, "a text")
         self.application = {
-            key[len("sgp.") :]: value for key in _APPLICATION if (value := self._read(key, identifier, "a text"))
+            key[len("sgp.") :]: value for key in APPLICATION if (value := self._read(key, identifier, "a text"))
         }
 
     def _read(self, key: str, accept: Any, wanted: str) -> str | None:
