@@ -9,12 +9,13 @@ PACKAGE = Path(__file__).parent.parent / "src" / "otel_sgp_exporter"
 
 # From the top down. devserver/ stands apart: an imitation of the server must be able to disagree with our client.
 ROWS = (
-    ("_cli", "testing"),
+    ("_cli", "_replay", "testing"),
     ("__init__",),
     ("_exporter", "_processor"),
     ("_pipeline",),
-    ("_delivery",),
-    ("_lanes", "_ledger", "_wire", "_transport"),
+    ("_state", "_journal"),
+    ("_delivery", "_spool"),
+    ("_lanes", "_ledger", "_gate", "_open_spans", "_isolation", "_repair", "_wire", "_transport"),
     ("_mapping",),
     ("_config", "_record", "_outcome", "_process", "_version"),
 )

@@ -113,13 +113,20 @@ def test_large_exports_are_split_by_bytes(exporter_to: Made, server: StubServer)
     assert len(server.items) == 10
 
 
-def test_a_callable_key_is_asked_for_each_request(exporter_to: Made, server: StubServer) -> None:
-    """A rotated key is used at once."""
-    keys = iter(["first", "second"])
-    exporter = exporter_to(server.url, api_key=lambda: next(keys))
-    for _ in range(2):
-        exporter.export([ended_span(1)])
-    assert [request.headers["x-api-key"] for request in server.requests] == ["first", "second"]
+def test_a_callable_key_is_asked_again_after_a_401(exporter_to: Made) -> None:
+    """A rotated key is fetched when the old one is refused, and then kept."""
+    asked = []
+
+    def current_key() -> str:
+        asked.append(len(asked))
+        return "expired" if len(asked) == 1 else "fresh"
+
+    with StubServer(lambda request: Answer(401) if request.headers["x-api-key"] == "expired" else None) as server:
+        exporter = exporter_to(server.url, api_key=current_key)
+        for number in range(2):
+            assert exporter.export([ended_span(number + 1)]) is SpanExportResult.SUCCESS
+    assert [request.headers["x-api-key"] for request in server.requests] == ["expired", "fresh", "fresh"]
+    assert asked == [0, 1]
 
 
 def test_a_key_that_cannot_be_had_is_retried_and_its_error_not_shown(

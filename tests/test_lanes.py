@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from otel_sgp_exporter._lanes import CLOSED, QUEUE_FULL, Lanes
+from otel_sgp_exporter._lanes import QUEUE_FULL, REASSERT_SECONDS, Lanes
 from otel_sgp_exporter._ledger import Ledger
 from otel_sgp_exporter._outcome import DELIVERED, SUPERSEDED, DropReason, Ending, Outcome
 from otel_sgp_exporter._record import Phase, Record
@@ -158,6 +158,54 @@ def test_a_record_that_grew_when_encoded_is_made_room_for_by_the_next_offer() ->
     assert lanes.charged_bytes == 1000
 
 
+def test_an_end_is_repeated_once_its_start_can_no_longer_be_applied_late() -> None:
+    """A START of which nobody knows whether it arrived may land after the END: so the END has the last word."""
+    lanes = Lanes(MANY, LARGE)
+    lanes.offer(start(1), 0)
+    [first] = lanes.take(MANY, LARGE, 0)
+    lanes.unclear([first], now=1)
+    lanes.settle(first)
+    lanes.offer(end(1), 2)
+    [last] = lanes.take(MANY, LARGE, 2)
+    last.fragment = b'{"id":"1"}'
+    lanes.settle(last, delivered=True)
+    assert lanes.next_due(0.25) == 1 + REASSERT_SECONDS
+    assert lanes.take(MANY, LARGE, 1) == []
+    [again] = lanes.take(MANY, LARGE, 1 + REASSERT_SECONDS)
+    assert (again.phase, again.key, again.fragment) == (Phase.REASSERT, last.key, last.fragment)
+    lanes.settle(again, delivered=True)
+    assert len(lanes) == 0
+
+
+def test_an_end_long_after_an_unclear_start_is_not_repeated() -> None:
+    """By then the START has been applied or never will be."""
+    lanes = Lanes(MANY, LARGE)
+    lanes.offer(start(1), 0)
+    [first] = lanes.take(MANY, LARGE, 0)
+    lanes.unclear([first], now=0)
+    lanes.settle(first)
+    lanes.offer(end(1), 10)
+    [last] = lanes.take(MANY, LARGE, 10)
+    last.fragment = b"{}"
+    lanes.settle(last, delivered=True)
+    assert len(lanes) == 0
+
+
+def test_what_is_given_back_goes_before_all_others() -> None:
+    """Records that could not be sent keep their place, and a START whose END has come is given up."""
+    lanes = Lanes(MANY, LARGE)
+    first, second, third = end(1), start(2), end(3)
+    for each in (first, second):
+        lanes.offer(each, 0)
+    batch = lanes.take(MANY, LARGE, 0)
+    lanes.offer(third, 1)
+    own = end(2)
+    lanes.offer(own, 1)
+    assert lanes.give_back(batch) == [(second, SUPERSEDED)]
+    assert lanes.take(1, LARGE, 2) == [first]
+    assert lanes.take(MANY, LARGE, 2) == [own, third]
+
+
 def test_a_batch_is_full_by_records_or_by_bytes() -> None:
     """A full batch does not linger."""
     lanes = Lanes(MANY, LARGE)
@@ -186,11 +234,18 @@ class Anything(RuleBasedStateMachine):
         self.on_the_wire: set[tuple[int, int]] = set()
 
     def count_out(self, each: Record, ending: Ending) -> None:
+        if each.phase is Phase.REASSERT:
+            return self.ledger.ended(each, ending)
         assert each not in self.ended
         self.ended[each] = ending
-        self.ledger.ended(each, ending)
+        return self.ledger.ended(each, ending)
 
-    @rule(span_id=st.integers(1, 6), phase=st.sampled_from(Phase), size=st.integers(1, 400), root=st.booleans())
+    @rule(
+        span_id=st.integers(1, 6),
+        phase=st.sampled_from([Phase.START, Phase.END]),
+        size=st.integers(1, 400),
+        root=st.booleans(),
+    )
     def offer(self, span_id: int, phase: Phase, size: int, root: bool) -> None:
         each = record(phase, span_id, size, None if root else PARENT)
         self.offered.append(each)
@@ -225,8 +280,9 @@ class Anything(RuleBasedStateMachine):
     def settle(self, data: st.DataObject, ending: Ending) -> None:
         batch = self.batches.pop(data.draw(st.integers(0, len(self.batches) - 1)))
         for each in batch:
+            each.fragment = each.fragment or b"{}"
             self.lanes.recharge(each, data.draw(st.integers(1, each.charged_bytes)))
-            self.lanes.settle(each)
+            self.lanes.settle(each, delivered=ending is DELIVERED)
             self.on_the_wire.discard(each.key)
             self.count_out(each, ending)
 
@@ -240,16 +296,31 @@ class Anything(RuleBasedStateMachine):
             self.on_the_wire.discard(each.key)
             self.count_out(each, SUPERSEDED)
 
+    @precondition(lambda self: self.batches)
+    @rule(data=st.data())
+    def lose_the_answer(self, data: st.DataObject) -> None:
+        self.lanes.unclear(self.batches[data.draw(st.integers(0, len(self.batches) - 1))], self.now)
+
+    @precondition(lambda self: self.batches)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        batch = self.batches.pop(data.draw(st.integers(0, len(self.batches) - 1)))
+        self.on_the_wire -= {each.key for each in batch}
+        for each, ending in self.lanes.give_back(batch):
+            self.count_out(each, ending)
+
     @rule()
     def clear(self) -> None:
         for each in self.lanes.clear():
-            self.count_out(each, CLOSED)
+            self.count_out(each, Ending(Outcome.DROPPED, DropReason.CLOSED))
 
     @invariant()
     def every_record_is_somewhere_exactly_once(self) -> None:
         stats = self.ledger.stats()
         assert stats.offered == len(self.offered)
-        assert stats.pending == len(self.lanes) == len(self.offered) - len(self.ended)
+        repeated = sum(each.phase is Phase.REASSERT for batch in self.batches for each in batch)
+        repeated += len(self.lanes._reasserts)
+        assert stats.pending == len(self.lanes) - repeated == len(self.offered) - len(self.ended)
         ends = stats.delivered + stats.superseded + stats.rejected + stats.dropped + stats.spooled
         assert stats.offered == ends + stats.pending
 

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import StubServer
-from test_architecture import ROWS
 
 from otel_sgp_exporter._config import EXPORTER_SETTINGS, PROCESSOR_SETTINGS, Setting
+from support import StubServer
+from test_architecture import ROWS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

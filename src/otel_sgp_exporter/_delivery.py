@@ -1,30 +1,55 @@
-"""One batch to its end: encode, attempt, judge, then wait, split or give up, until every record has an ending."""
+"""One batch to its end: encode, attempt, judge, then wait, split, mend or give up, until every record has an ending."""
 
 from __future__ import annotations
 
-import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from http import HTTPStatus
+from typing import NamedTuple, TypeAlias
 
+from ._isolation import Isolation
 from ._outcome import DELIVERED, SUPERSEDED, Action, DropReason, Ending, Outcome, TransportError, Verdict, judge
 from ._record import Record
+from ._repair import shortened, without_parent
 from ._transport import Transport
-from ._wire import EncodeError, Encoder, body_bytes, body_chunks, packed
-
-_logger = logging.getLogger(__package__)
+from ._wire import ENVELOPE_BYTES, EncodeError, Encoder, body_bytes, body_chunks, packed
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
+_BLOCKED_SECONDS = 60.0
+_MIN_REQUEST_BYTES = 64 * 1024
 
 
 class Settled(NamedTuple):
-    """Records that have come to their end, together."""
+    """Records that have come to their end together, and what the server said if it refused them."""
 
     records: Sequence[Record]
     ending: Ending
+    why: str = ""
+
+
+class Failed(NamedTuple):
+    """An attempt with these records delivered nothing; they are tried again."""
+
+    records: Sequence[Record]
+    verdict: Verdict
+
+
+class Returned(NamedTuple):
+    """Records that are not to be sent for now. They have no ending yet, and are nobody's until someone takes them."""
+
+    records: Sequence[Record]
+    verdict: Verdict
+
+    @property
+    def seconds(self) -> float:
+        """How long to keep still; 0 when somebody else knows."""
+        return _BLOCKED_SECONDS if self.verdict.action is Action.BLOCK else self.verdict.retry_after_seconds or 0
+
+
+Event: TypeAlias = Settled | Failed | Returned
 
 
 @dataclass(frozen=True)
@@ -34,18 +59,28 @@ class Terms:
     Args:
         deadline: When to give up, on the delivery's clock; may come closer while the batch is under way.
         wait: Waits as many seconds, or less when the deadline has come closer.
+        may_go_on: Whether requests may be sent at the moment; False returns what is left of the batch.
         encoded: Told once the records are encoded, before the first attempt.
         superseded: Those of the records that their END has made pointless, asked before an attempt is repeated.
     """
 
     deadline: Callable[[], float]
     wait: Callable[[float], object]
+    may_go_on: Callable[[], bool] = lambda: True
     encoded: Callable[[Sequence[Record]], object] = lambda records: None
     superseded: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: ()
 
 
 class Delivery:
-    """Delivers batches. Any number of threads may use one; nothing in here remembers a batch."""
+    """Delivers batches. Any number of threads may use one; all it remembers is how large a body may be.
+
+    Args:
+        transport: Makes the attempts.
+        encoder: Maps and encodes records.
+        request_seconds: Deadline of one attempt.
+        max_request_bytes: Largest body; comes down when the server says that it takes less.
+        clock: Monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -57,47 +92,65 @@ class Delivery:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.transport = transport
+        self.clock = clock
+        self.max_request_bytes = max_request_bytes
         self._encoder = encoder
         self._request_seconds = request_seconds
-        self.max_request_bytes = max_request_bytes
-        self.clock = clock
 
-    def deliver(self, records: Sequence[Record], terms: Terms) -> Iterator[Settled]:
-        """Send `records`, and yield their endings as they become known. Every record is settled exactly once."""
+    def deliver(self, records: Sequence[Record], terms: Terms) -> Iterator[Event]:
+        """Send `records`, and yield what becomes of them as it becomes known. Each is settled or returned once."""
         sealed = []
         for record in records:
             try:
                 if record.fragment is None:
                     self._encoder.seal(record)
+                if len(record.fragment or b"") > self.max_request_bytes:
+                    _shortened(record, self.max_request_bytes - ENVELOPE_BYTES)
                 sealed.append(record)
             except EncodeError as error:
-                _logger.error("A span cannot be encoded and is left out: %s", error)
-                yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE))
+                yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE), str(error))
         terms.encoded(sealed)
-        for request in packed(sealed, self.max_request_bytes):
-            yield from self._send(request, terms)
+        requests = Isolation(packed(sealed, self.max_request_bytes))
+        for request in requests:
+            remaining, verdict = yield from self._until_answered(request, terms)
+            if not remaining:
+                continue
+            if verdict.action is Action.DONE:
+                requests.accepted()
+                yield Settled(remaining, DELIVERED)
+            elif verdict.action in (Action.RETRY, Action.BLOCK):
+                yield Returned([*remaining, *requests.rest()], verdict)
+            elif not self._mended(remaining, verdict, requests):
+                refused = Ending(Outcome.REJECTED, verdict.reason)
+                yield Settled(remaining, refused, verdict.why)
+                if len(remaining) == 1 and requests.refused(verdict.status):
+                    yield Settled(requests.rest(), refused, verdict.why)
 
-    def _send(self, records: Sequence[Record], terms: Terms) -> Iterator[Settled]:
+    def _until_answered(
+        self, records: Sequence[Record], terms: Terms
+    ) -> Generator[Event, None, tuple[Sequence[Record], Verdict]]:
+        """Attempt until there is an answer to act on; returns it, with those records that are still to be settled."""
+        key_is_new = False
         for backoff in _backoffs():
             verdict = self._attempt(records, terms)
-            if verdict.action is Action.DONE:
-                yield Settled(records, DELIVERED)
-                return
+            if verdict.reason is DropReason.AUTH and not key_is_new and self.transport.renew_key():
+                key_is_new = True
+                continue
             if verdict.action is not Action.RETRY:
-                _logger.error("%d records were refused: %s", len(records), verdict.why)
-                yield Settled(records, Ending(Outcome.REJECTED, verdict.reason))
-                return
-            pause = backoff if verdict.retry_after_seconds is None else verdict.retry_after_seconds
-            if self.clock() + pause >= terms.deadline():
-                _logger.error("%d records are given up, the export timeout is over: %s", len(records), verdict.why)
-                yield Settled(records, Ending(Outcome.DROPPED, verdict.reason))
-                return
-            terms.wait(pause)
+                return records, verdict
+            yield Failed(records, verdict)
+            if verdict.retry_after_seconds is not None:
+                return records, verdict
+            if self.clock() + backoff >= terms.deadline():
+                yield Settled(records, Ending(Outcome.DROPPED, verdict.reason), verdict.why)
+                return (), verdict
+            terms.wait(backoff)
             if superseded := terms.superseded(records):
                 yield Settled(superseded, SUPERSEDED)
                 records = [record for record in records if record not in superseded]
-                if not records:
-                    return
+            if not records or not terms.may_go_on():
+                return records, verdict
+        raise AssertionError("there is always a next backoff")
 
     def _attempt(self, records: Sequence[Record], terms: Terms) -> Verdict:
         deadline = min(self.clock() + self._request_seconds, terms.deadline())
@@ -106,6 +159,36 @@ class Delivery:
             return judge(self.transport.send(body_chunks(fragments), body_bytes(fragments), deadline))
         except TransportError as error:
             return judge(error)
+
+    def _mended(self, records: Sequence[Record], verdict: Verdict, requests: Isolation) -> bool:
+        """What was refused is to be tried again in another shape: smaller, in halves, or without its parent."""
+        if verdict.action is Action.SHRINK:
+            return self._shrunk(records, requests)
+        if verdict.action is not Action.ISOLATE:
+            return False
+        if len(records) > 1:
+            requests.split(records)
+            return True
+        orphan = without_parent(records[0].fragment or b"{}") if verdict.status == HTTPStatus.CONFLICT else None
+        if orphan is not None:
+            records[0].fragment = orphan
+            requests.again([records])
+        return orphan is not None
+
+    def _shrunk(self, records: Sequence[Record], requests: Isolation) -> bool:
+        too_large = body_bytes([record.fragment or b"" for record in records])
+        self.max_request_bytes = min(self.max_request_bytes, max(too_large // 2, _MIN_REQUEST_BYTES))
+        if len(records) == 1 and not _shortened(records[0], too_large // 2):
+            return False
+        requests.again(packed(records, min(self.max_request_bytes, too_large // 2)))
+        return True
+
+
+def _shortened(record: Record, max_bytes: int) -> bool:
+    """Whether the record got any shorter."""
+    before = record.fragment or b""
+    record.fragment = shortened(before, max_bytes)
+    return len(record.fragment) < len(before)
 
 
 def _backoffs() -> Iterator[float]:

@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ._config import ExporterConfig
-from ._delivery import Delivery, Terms
-from ._outcome import Outcome
-from ._record import Phase, snapshot
+from ._delivery import Delivery, Returned, Settled, Terms
+from ._outcome import DELIVERED
+from ._record import Phase, Record, snapshot
 from ._transport import HttpTransport, untraced
 from ._version import __version__
 from ._wire import Encoder, Redactor
@@ -89,9 +89,27 @@ class SGPSpanExporter(SpanExporter):
             wait=self._shut_down.wait,
         )
         with untraced():
-            endings = [settled.ending.outcome for settled in self.delivery.deliver(records, terms)]
-        delivered = all(outcome is Outcome.DELIVERED for outcome in endings)
-        return SpanExportResult.SUCCESS if delivered else SpanExportResult.FAILURE
+            failure = self._deliver(records, terms)
+        if failure is None:
+            return SpanExportResult.SUCCESS
+        _logger.error("Spans were not exported: %s", failure)
+        return SpanExportResult.FAILURE
+
+    def _deliver(self, records: Sequence[Record], terms: Terms) -> str | None:
+        """Deliver all of `records`; what kept one of them from it, or None."""
+        failure = None
+        while records:
+            returned: Sequence[Record] = ()
+            for event in self.delivery.deliver(records, terms):
+                if isinstance(event, Settled) and event.ending is not DELIVERED:
+                    failure = event.why
+                elif isinstance(event, Returned):
+                    if self.delivery.clock() + event.seconds >= terms.deadline():
+                        return event.verdict.why
+                    returned = event.records
+                    terms.wait(event.seconds)
+            records = returned
+        return failure
 
     # The SDK hands the timeout over only to a parameter of this very name, positional or not but in the signature.
     def shutdown(self, timeout_millis: float = 30_000) -> None:

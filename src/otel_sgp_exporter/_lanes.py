@@ -8,7 +8,7 @@ time it is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from operator import contains
 
@@ -16,7 +16,9 @@ from ._outcome import SUPERSEDED, DropReason, Ending, Outcome
 from ._record import Phase, Record, SpanKey
 
 QUEUE_FULL = Ending(Outcome.DROPPED, DropReason.QUEUE_FULL)
-CLOSED = Ending(Outcome.DROPPED, DropReason.CLOSED)
+
+REASSERT_SECONDS = 5.0
+"""How long the server is given to apply a START of which nobody knows whether it arrived."""
 
 
 class _Queue(OrderedDict[SpanKey, Record]):
@@ -38,6 +40,12 @@ class _Queue(OrderedDict[SpanKey, Record]):
     def oldest(self) -> Record:
         return next(iter(self.values()))
 
+    def empty(self) -> list[Record]:
+        records = list(self.values())
+        self.clear()
+        self.charged_bytes = 0
+        return records
+
 
 class Lanes:
     """The records between `offer` and their end, bounded in number and bytes.
@@ -55,9 +63,11 @@ class Lanes:
         self._starts = _Queue()
         self._ends = _Queue()
         self._explaining_ends = _Queue()  # of local roots and failed spans: shed after all others
+        self._reasserts = _Queue()  # delivered ENDs to be sent once more; offered "at" the time they are due
         self._parked = _Queue()  # ENDs behind their own START
         self._in_flight = _Queue()
-        self._queued = (self._ends, self._explaining_ends, self._starts)
+        self._unclear: dict[SpanKey, float] = {}  # STARTs that may still be applied, until when
+        self._queued = (self._ends, self._explaining_ends, self._starts, self._reasserts)
         self._all = (*self._queued, self._parked, self._in_flight)
 
     def __len__(self) -> int:
@@ -66,18 +76,14 @@ class Lanes:
     @property
     def charged_bytes(self) -> int:
         """Estimated bytes of what is queued and exact bytes of what is encoded, together."""
-        starts, ends, explaining = (
-            self._starts.charged_bytes,
-            self._ends.charged_bytes,
-            self._explaining_ends.charged_bytes,
-        )
-        return starts + ends + explaining + self._parked.charged_bytes + self._in_flight.charged_bytes
+        return sum([queue.charged_bytes for queue in self._all])
 
     def offer(self, record: Record, now: float) -> list[tuple[Record, Ending]]:
         """Admit `record`; returns the records that ended by it, possibly itself.
 
-        Over the bounds, records are given up in this order: a new START, waiting STARTs, ENDs, ENDs parked behind a
-        START in flight, ENDs of local roots and failed spans; the oldest first. What is in flight is not touched.
+        Over the bounds, records are given up in this order: ENDs that were only to be repeated, a new START, waiting
+        STARTs, ENDs, ENDs parked behind a START in flight, ENDs of local roots and failed spans; the oldest first.
+        What is in flight is not touched.
         """
         record.offered_at = now
         if record.phase is Phase.START:
@@ -93,6 +99,8 @@ class Lanes:
         if any(map(contains, self._all, repeat(record.key))):
             return [(record, SUPERSEDED)]
         if self._exceeds(1, record.charged_bytes):
+            self._reasserts.empty()
+        if self._exceeds(1, record.charged_bytes):
             return [(record, QUEUE_FULL)]
         self._starts.push(record)
         return []
@@ -103,6 +111,8 @@ class Lanes:
         for queue in (self._ends, self._explaining_ends, self._parked):
             if key in queue:
                 ended.append((queue.take(key), SUPERSEDED))
+        if key in self._reasserts:
+            self._reasserts.take(key)
         if self._start_delay_seconds and key in self._starts and self._is_waiting(self._starts[key], record.offered_at):
             ended.append((self._starts.take(key), SUPERSEDED))
         behind = key in self._starts or key in self._in_flight
@@ -114,6 +124,7 @@ class Lanes:
 
     def _shed(self) -> list[tuple[Record, Ending]]:
         ended = []
+        self._reasserts.empty()
         while self._exceeds(0, 0):
             queue = next(filter(None, (self._starts, self._ends, self._parked, self._explaining_ends)), None)
             if queue is None:
@@ -155,11 +166,14 @@ class Lanes:
         if not queue:
             return None
         record = queue.oldest()
-        return None if queue is self._starts and not hurry and self._is_waiting(record, now) else record
+        if hurry or queue is self._ends or queue is self._explaining_ends:
+            return record
+        waiting = record.offered_at > now if queue is self._reasserts else self._is_waiting(record, now)
+        return None if waiting else record
 
     def is_full(self, max_records: int, max_bytes: int) -> bool:
         """True when a whole batch is waiting to be taken."""
-        queues = self._queued[:2] if self._start_delay_seconds else self._queued
+        queues = self._queued[: 2 if self._start_delay_seconds else 3]
         return sum(map(len, queues)) >= max_records or sum([queue.charged_bytes for queue in queues]) >= max_bytes
 
     def next_due(self, linger_seconds: float) -> float | None:
@@ -167,22 +181,62 @@ class Lanes:
         due = [queue.oldest().offered_at + linger_seconds for queue in (self._ends, self._explaining_ends) if queue]
         if self._starts:
             due.append(self._starts.oldest().offered_at + max(linger_seconds, self._start_delay_seconds))
+        if self._reasserts:
+            due.append(self._reasserts.oldest().offered_at)
         return min(due, default=None)
 
     @property
     def is_idle(self) -> bool:
         """True when nothing is queued."""
-        return not (self._ends or self._explaining_ends or self._starts)
+        return not (self._ends or self._explaining_ends or self._starts or self._reasserts)
 
     def recharge(self, record: Record, charged_bytes: int) -> None:
         """Correct what a record in flight is charged with, now that it is encoded."""
         self._in_flight.charged_bytes += charged_bytes - record.charged_bytes
         record.charged_bytes = charged_bytes
 
-    def settle(self, record: Record) -> None:
-        """`record` is no longer in flight: its lane is open for its END."""
+    def settle(self, record: Record, *, delivered: bool = False) -> None:
+        """`record` is no longer in flight: its lane is open for its END.
+
+        A delivered END whose START may yet be applied is kept, to be sent once more when that is over.
+        """
         self._in_flight.take(record.key)
-        self._unpark(record.key)
+        unparked = self._unpark(record.key)
+        if self._unclear and record.phase is Phase.END and delivered and not unparked:
+            self._keep_to_reassert(record)
+
+    def _keep_to_reassert(self, record: Record) -> None:
+        until = self._unclear.pop(record.key, None)
+        if until is not None and record.offered_at < until and record.fragment is not None:
+            again = Record.of_fragment(Phase.REASSERT, record.key, record.fragment)
+            again.offered_at = until
+            self._reasserts.push(again)
+
+    def unclear(self, records: Iterable[Record], now: float) -> None:
+        """An attempt with these records had gone out and was not answered: its STARTs may be applied late."""
+        while self._unclear and next(iter(self._unclear.values())) < now:
+            del self._unclear[next(iter(self._unclear))]
+        for record in records:
+            if record.phase is Phase.START:
+                self._unclear.pop(record.key, None)
+                self._unclear[record.key] = now + REASSERT_SECONDS
+
+    def give_back(self, records: Sequence[Record]) -> list[tuple[Record, Ending]]:
+        """These were in flight and are to be sent later, before all others. Returns the records that ended by it."""
+        ended = []
+        for record in reversed(records):
+            self._in_flight.take(record.key)
+            if self._unpark(record.key):
+                ended.append((record, SUPERSEDED))
+            elif record.phase is Phase.REASSERT:
+                self._reasserts.push(record, first=True)
+            else:
+                (self._starts if record.phase is Phase.START else self._queue_of(record)).push(record, first=True)
+        return ended
+
+    def has_end(self, key: SpanKey) -> bool:
+        """True when the END of that span is here."""
+        return key in self._ends or key in self._explaining_ends or key in self._parked
 
     def superseded(self, records: Iterable[Record]) -> list[Record]:
         """Those STARTs in flight whose END has come."""
@@ -190,12 +244,8 @@ class Lanes:
 
     def clear(self) -> list[Record]:
         """Give up everything that is not in flight."""
-        records = [record for queue in self._all if queue is not self._in_flight for record in queue.values()]
-        for queue in self._all:
-            if queue is not self._in_flight:
-                queue.clear()
-                queue.charged_bytes = 0
-        return records
+        self._reasserts.empty()
+        return [record for queue in self._all if queue is not self._in_flight for record in queue.empty()]
 
     def _unpark(self, key: SpanKey) -> bool:
         if key not in self._parked:

@@ -24,8 +24,19 @@ class Stats:
     dropped: int = 0
     spooled: int = 0
     pending: int = 0
+    reasserted: int = 0
+    """ENDs delivered once more after a START of which nobody knew whether it had arrived; no records of their own."""
     lost: dict[DropReason, int] = field(default_factory=dict)
     reasons: dict[DropReason, int] = field(default_factory=dict)
+
+    def since(self, before: Stats, pending: int) -> FlushResult:
+        """What became of records between `before` and now."""
+        lost = {reason: count - before.lost.get(reason, 0) for reason, count in self.lost.items()}
+        return FlushResult(
+            delivered=self.delivered - before.delivered,
+            pending=pending,
+            lost={reason: count for reason, count in lost.items() if count},
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._offered = 0
+        self._reasserted = 0
         self._endings: Counter[Ending] = Counter()
         self._lost: Counter[DropReason] = Counter()
         self._pending: dict[int, int] = {0: 0}
@@ -66,10 +78,17 @@ class Ledger:
 
     def ended(self, record: Record, ending: Ending) -> None:
         """Count `record` out."""
+        if record.phase is Phase.REASSERT:
+            self._reasserted += ending.outcome is Outcome.DELIVERED
+            return
         self._endings[ending] += 1
         self._pending[record.epoch] -= 1
         if ending.reason is not None and record.phase is Phase.END:
             self._lost[ending.reason] += 1
+
+    def lost(self) -> dict[DropReason, int]:
+        """ENDs lost so far, by reason."""
+        return dict(self._lost)
 
     def next_epoch(self) -> int:
         """Begin a new epoch and return the one before: what was offered until now."""
@@ -94,6 +113,7 @@ class Ledger:
             offered=self._offered,
             **{outcome.value: by_outcome[outcome] for outcome in Outcome},
             pending=self.pending_until(self._epoch),
+            reasserted=self._reasserted,
             lost=dict(self._lost),
             reasons=dict(reasons),
         )

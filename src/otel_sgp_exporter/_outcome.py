@@ -87,16 +87,21 @@ class Verdict(NamedTuple):
     """The judgement on one attempt: what to do, why (for the log), and what to call a loss that follows."""
 
     action: Action
+    status: int = 0
+    """Of HTTP; 0 when there was no answer."""
     why: str = ""
     reason: DropReason | None = None
     retry_after_seconds: float | None = None
     unclear: bool = False
+    """Nobody knows whether the server applied it, or will."""
 
 
 _RETRY = (Action.RETRY, DropReason.BUDGET_SPENT)
 _ISOLATE = (Action.ISOLATE, DropReason.REFUSED)
 _MISCONFIGURED = (Action.BLOCK, DropReason.CONFIG)
 _UNAUTHORISED = (Action.BLOCK, DropReason.AUTH)
+
+_GATEWAY_GAVE_UP = (502, 504)  # what is behind the gateway may go on
 
 _BY_STATUS = {
     400: _ISOLATE,
@@ -123,7 +128,7 @@ _BY_CLASS = {
 def judge(result: Reply | TransportError, now: datetime | None = None) -> Verdict:
     """The verdict on one attempt. `now` (UTC) is what an HTTP date in Retry-After is measured against."""
     if isinstance(result, TransportError):
-        return Verdict(Action.RETRY, str(result), DropReason.BUDGET_SPENT, unclear=result.body_sent)
+        return Verdict(Action.RETRY, 0, str(result), DropReason.BUDGET_SPENT, unclear=result.body_sent)
     action, reason = _BY_STATUS.get(result.status) or _BY_CLASS.get(result.status // 100, _RETRY)
     asked = result.headers.get("x-should-retry")
     if asked == "true" and action is not Action.DONE:
@@ -132,7 +137,7 @@ def judge(result: Reply | TransportError, now: datetime | None = None) -> Verdic
         action, reason = Action.REJECT, DropReason.REFUSED
     why = f"HTTP {result.status} {result.text.strip()[:500]}".rstrip()
     retry_after = _retry_after_seconds(result.headers, now) if action is Action.RETRY else None
-    return Verdict(action, why, reason, retry_after)
+    return Verdict(action, result.status, why, reason, retry_after, unclear=result.status in _GATEWAY_GAVE_UP)
 
 
 def _retry_after_seconds(headers: Mapping[str, str], now: datetime | None) -> float | None:

@@ -24,6 +24,8 @@ class Phase(Enum):
 
     START = "start"
     END = "end"
+    REASSERT = "reassert"
+    """An END once more, after a START that may have been applied late. It was counted when it was an END."""
 
 
 class Record:
@@ -62,7 +64,7 @@ class Record:
         self.attributes: Mapping[Any, Any] = _copied(span.attributes)
         self.links: Sequence[Link] = span.links
         self.events: Sequence[Event] = span.events if phase is Phase.END else ()
-        self.explains_trace = phase is Phase.END and _explains_trace(span)
+        self.explains_trace = phase is Phase.END and _explains_trace(span)  # last to give up under pressure
         self.charged_bytes = _FIXED_BYTES + _size(self.attributes)
         for event in self.events:
             self.charged_bytes += _ANNOTATION_BYTES + _size(event.attributes or {})
@@ -78,6 +80,16 @@ class Record:
     def end_ns(self) -> int | None:
         """Nanoseconds since the epoch as the span gave them, so possibly before `start_ns`; None for a START."""
         return (self.span.end_time or self.start_ns) if self.phase is Phase.END else None
+
+    @classmethod
+    def of_fragment(cls, phase: Phase, key: SpanKey, fragment: bytes) -> Record:
+        """A record of an item that is encoded already."""
+        record = cls.__new__(cls)
+        record.phase, record.key, record.explains_trace = phase, key, True
+        record.name, record.attributes, record.links, record.events = "", {}, (), ()
+        record.fragment, record.charged_bytes = fragment, len(fragment)
+        record.offered_at, record.epoch = 0.0, 0
+        return record
 
     def seal(self, fragment: bytes) -> None:
         """From here on the record is its encoded item."""
@@ -97,7 +109,7 @@ def snapshot(phase: Phase, span: ReadableSpan) -> Record | None:
 
 
 def _explains_trace(ended: ReadableSpan) -> bool:
-    """True for a local root and for a failed span: the last records to give up under pressure."""
+    """True for a local root and for a failed span."""
     return ended.parent is None or ended.parent.is_remote or ended.status.status_code is StatusCode.ERROR
 
 

@@ -35,6 +35,9 @@ class Transport(Protocol):
         Raises TransportError when there is no answer.
         """
 
+    def renew_key(self) -> bool:
+        """The API key was refused: True if there is another one to try."""
+
     def close(self) -> None:
         """Let idle connections go."""
 
@@ -48,7 +51,8 @@ class HttpTransport:
 
     def __init__(self, config: ExporterConfig, user_agent: str) -> None:
         self._url = f"{config.endpoint}/v5/spans/batch"
-        self._api_key = config.api_key
+        self._ask_for_key = config.api_key if callable(config.api_key) else None
+        self._key = None if callable(config.api_key) else config.api_key
         self._gzip = config.compression == "gzip"
         self._headers = {
             "accept": "application/json",
@@ -105,12 +109,23 @@ class HttpTransport:
             raise TransportError(why, body_sent=content.sent) from error
 
     def _current_key(self) -> str:
-        if not callable(self._api_key):
-            return self._api_key
+        key = self._key
+        if key is None:
+            try:
+                key = self._key = checked_token(self._ask_for_key and self._ask_for_key())
+            except Exception as error:  # its text may hold a secret
+                raise TransportError(f"api_key() failed: {type(error).__name__}", body_sent=False) from error
+        return key
+
+    def renew_key(self) -> bool:
+        """See `Transport.renew_key`."""
+        if self._ask_for_key is None:
+            return False
+        refused, self._key = self._key, None
         try:
-            return checked_token(self._api_key())
-        except Exception as error:
-            raise TransportError(f"api_key() failed: {type(error).__name__}", body_sent=False) from error
+            return self._current_key() != refused
+        except TransportError:
+            return False
 
     def close(self) -> None:
         """See `Transport.close`."""

@@ -17,7 +17,7 @@ _MAX_DEPTH = 64
 _MAX_INTEGER = 2**64  # orjson's own limit; beyond it, and below -2**63, integers become text
 _CHUNK_BYTES = 64 * 1024
 _OPEN, _CLOSE = b'{"items":[', b"]}"
-_ENVELOPE_BYTES = len(_OPEN) + len(_CLOSE)
+ENVELOPE_BYTES = len(_OPEN) + len(_CLOSE)
 _CONTENT = ("input", "output", "metadata", "expected")
 
 
@@ -116,7 +116,7 @@ def _described(value: Any) -> str:
 
 def body_bytes(fragments: Sequence[bytes]) -> int:
     """Bytes of the request body that carries `fragments`."""
-    return _ENVELOPE_BYTES + sum(map(len, fragments)) + max(len(fragments) - 1, 0)
+    return ENVELOPE_BYTES + sum(map(len, fragments)) + max(len(fragments) - 1, 0)
 
 
 def body_chunks(fragments: Iterable[bytes]) -> Iterator[bytes]:
@@ -135,12 +135,12 @@ def body_chunks(fragments: Iterable[bytes]) -> Iterator[bytes]:
 def packed(records: Iterable[Record], max_bytes: int) -> Iterator[list[Record]]:
     """Sealed records in order, in requests of at most `max_bytes`; one that is larger alone goes alone."""
     request: list[Record] = []
-    size = _ENVELOPE_BYTES
+    size = ENVELOPE_BYTES
     for record in records:
         needed = len(record.fragment or b"") + 1
         if request and size + needed > max_bytes:
             yield request
-            request, size = [], _ENVELOPE_BYTES
+            request, size = [], ENVELOPE_BYTES
         request.append(record)
         size += needed
     if request:

@@ -1,0 +1,107 @@
+"""Everything that the pipeline's lock guards: the lanes, the counts, the gate, the spans that are open in SGP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ._config import ProcessorConfig
+from ._delivery import Event, Failed, Returned, Settled
+from ._gate import Gate
+from ._lanes import Lanes
+from ._ledger import Ledger
+from ._open_spans import OpenSpans
+from ._outcome import DropReason, Ending, Outcome
+from ._record import Phase, Record
+from ._repair import cancelled
+
+
+class State:
+    """Moves records between their places, and counts them. Knows no thread, no lock and no clock.
+
+    Times are monotonic seconds. `hurry` is on while someone flushes or closes: then nothing lingers.
+    """
+
+    def __init__(self, config: ProcessorConfig) -> None:
+        self._max_records = config.max_export_batch_size
+        self._linger_seconds = config.schedule_delay_millis / 1000
+        self.lanes = Lanes(config.max_queue_size, config.max_queue_bytes, (config.start_delay_millis or 0) / 1000)
+        self.ledger = Ledger()
+        self.gate = Gate()
+        self.open_spans = OpenSpans()
+        self.closed = False
+        self.last_delivery = -float("inf")
+
+    def admit(self, record: Record, now: float) -> None:
+        """A record comes in."""
+        self.ledger.offered(record)
+        if record.phase is Phase.END:
+            self.open_spans.closed(record.key)
+        if self.closed:
+            self.ledger.ended(record, self.closed_ending)
+            return
+        for each, ending in self.lanes.offer(record, now):
+            self.ledger.ended(each, ending)
+
+    def is_full(self, max_bytes: int) -> bool:
+        """True when a whole batch waits."""
+        return self.lanes.is_full(self._max_records, max_bytes)
+
+    def due_at(self, max_bytes: int, *, hurry: bool) -> float | None:
+        """When the next batch may go; None when there is nothing to send, or only an event can tell."""
+        due = self.lanes.next_due(0 if hurry else self._linger_seconds)
+        if due is None or self.gate.opens_at == float("inf"):
+            return None
+        if hurry or self.is_full(max_bytes):
+            due = -float("inf")
+        return max(due, self.gate.opens_at)
+
+    def take(self, now: float, max_bytes: int, *, hurry: bool) -> tuple[Sequence[Record], bool] | None:
+        """The next batch, and whether it is a probe; None when nothing may go at the moment."""
+        due = self.due_at(max_bytes, hurry=hurry)
+        if due is None or due > now:
+            return None
+        records = self.lanes.take(self._max_records, max_bytes, now, hurry=hurry)
+        return records, self.gate.enter()
+
+    def happened(self, event: Event, now: float, *, probe: bool) -> None:
+        """Something became of records in flight; `probe` if they went through the gate alone."""
+        if isinstance(event, Failed):
+            if event.verdict.unclear:
+                self.lanes.unclear(event.records, now)
+        elif isinstance(event, Returned):
+            for record, ending in self.lanes.give_back(event.records):
+                self.ledger.ended(record, ending)
+            if event.seconds:
+                self.gate.shut(now + event.seconds, _beyond_waiting(event.verdict.reason))
+        else:
+            self._settled(event, now)
+            if probe and event.ending.outcome in (Outcome.DELIVERED, Outcome.REJECTED):
+                self.gate.open()
+
+    def _settled(self, settled: Settled, now: float) -> None:
+        delivered = settled.ending.outcome is Outcome.DELIVERED
+        for record in settled.records:
+            self.lanes.settle(record, delivered=delivered)
+            self.ledger.ended(record, settled.ending)
+            if delivered and record.phase is Phase.START and not self.lanes.has_end(record.key):
+                self.open_spans.opened(record)
+        if delivered:
+            self.last_delivery = now
+
+    def cancel_open_spans(self, now: float, end_ns: int) -> None:
+        """The END of every span that SGP shows as running: nobody else will send it."""
+        for key, start in self.open_spans.take_all().items():
+            end = cancelled(start, end_ns, "the process ended before the span did")
+            self.admit(Record.of_fragment(Phase.END, key, end), now)
+
+    @property
+    def closed_ending(self) -> Ending:
+        """How records end that were not delivered by shutdown: for what kept them, if that is known."""
+        return Ending(Outcome.DROPPED, self.gate.reason or DropReason.CLOSED)
+
+    def __repr__(self) -> str:
+        return f"{self.lanes!r} {self.ledger!r} {self.gate!r}"
+
+
+def _beyond_waiting(reason: DropReason | None) -> DropReason | None:
+    return reason if reason in (DropReason.AUTH, DropReason.CONFIG) else None
