@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from made import item
+from made import START_NS, item
+from opentelemetry.sdk.trace import Event
 
 LLM = {"gen_ai.operation.name": "chat"}
 TOOL = {"openinference.span.kind": "TOOL"}
@@ -421,3 +422,28 @@ def test_prompt_template(attributes: Any, expected: Any) -> None:
 def test_a_prompt_span_without_input_shows_its_template() -> None:
     attributes = {"openinference.span.kind": "PROMPT", "llm.prompt_template.template": "Hi {n}"}
     assert item(attributes)["input"] == {"template": "Hi {n}", "variables": None}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"content": '[{"text": "Sum?"}]'}, {"message": '[{"text": "Three."}]', "finish_reason": "stop"}),
+        (
+            {"gen_ai.event.content": '{"role": "user", "content": "Sum?"}'},
+            {"gen_ai.event.content": '{"index": 0, "finish_reason": "stop", "message": {"content": "Three."}}'},
+        ),
+    ],
+)
+def test_messages_in_events_are_read_when_nothing_else_is(asked: Any, said: Any) -> None:
+    events = [Event("gen_ai.user.message", asked, START_NS), Event("gen_ai.choice", said, START_NS)]
+    mapped = item(LLM, events=events)
+    assert mapped["input"] == {"messages": [QUESTION]}
+    assert mapped["output"] == ANSWER
+    assert "events" not in mapped["metadata"]
+
+
+def test_messages_in_events_that_are_not_needed_stay_events() -> None:
+    events = [Event("gen_ai.user.message", {"content": "Sum?"}, START_NS)]
+    mapped = item({"gen_ai.operation.name": "execute_tool"}, events=events)
+    assert [event["attributes"] for event in mapped["metadata"]["events"]] == [{"content": "Sum?"}]
+    assert "Sum?" not in repr(mapped["metadata"].get("attributes"))

@@ -56,7 +56,7 @@ def test_events_show_no_hidden_content(name: str, attributes: Any) -> None:
     options = MappingOptions(hide_inputs=True, hide_outputs=True)
     mapped = to_item(end(events=[Event(name, {**attributes, "index": 1}, START_NS)]), options)
     assert SECRET not in repr(mapped)
-    assert [event["name"] for event in mapped["metadata"]["events"]] == [name]
+    assert {event["name"] for event in mapped["metadata"].get("events", ())} <= {name}
 
 
 def test_one_side_can_be_hidden_without_the_other() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from otel_sgp_exporter._mapping._events import said_in
 from otel_sgp_exporter._mapping._explicit import EXPECTED, OUTPUT, Overrides, identifier
 from otel_sgp_exporter._mapping._facts import GROUP_ID
 from otel_sgp_exporter._mapping._ids import sgp_span_id, sgp_trace_id, timestamp
@@ -54,7 +55,9 @@ class _Mapping:
         self.record = record
         self.options = options
         self.memory = memory
-        self.reader = Reader({**opened.attributes, **record.attributes} if opened else record.attributes, PREFIXES)
+        attributes = {**opened.attributes, **record.attributes} if opened else record.attributes
+        said = said_in(record.events)
+        self.reader = Reader({**said, **attributes} if said else attributes, PREFIXES)
         self.given = Overrides(self.reader, memory)
         self.type = self.given.type or decide(self.reader, record.span, record.name).type
         own_group = self.given.group_id or self.reader.first(GROUP_ID, identifier)
@@ -128,7 +131,7 @@ class _Mapping:
         return is_billed(self.reader) and not self.memory.has_billed_child(self.record.key, self.type)
 
     def _metadata(self, status: Status) -> Metadata:
-        metadata = read_origin(self.record, self.options) | read_facts(self.reader)
+        metadata = read_origin(self.record, self.reader, self.options) | read_facts(self.reader)
         first_token = time_to_first_token_ms(self.record, self.reader)
         if first_token is not None:
             metadata["time_to_first_token_ms"] = first_token

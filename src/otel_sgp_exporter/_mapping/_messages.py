@@ -70,7 +70,7 @@ def to_messages(item: Any) -> list[Message] | None:
         return [{"role": "user", "content": item}]
     if not isinstance(item, dict):
         return None
-    item = langchain_message(item) or item.get("message", item)
+    item = langchain_message(item) or item.get("message") or item
     if not isinstance(item, dict):
         return None
     if "role" in item or ("type" not in item and not _SPEECH.isdisjoint(item)):

@@ -7,6 +7,7 @@ from typing import Any
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from otel_sgp_exporter._mapping._events import source_of
 from otel_sgp_exporter._mapping._facts import CHUNK_EVENTS, TIME_TO_FIRST_CHUNK
 from otel_sgp_exporter._mapping._ids import timestamp
 from otel_sgp_exporter._mapping._privacy import MappingOptions
@@ -22,7 +23,7 @@ TRACESTATE_MEMBER = "sgp"
 _MAX_EVENT_TEXT = 16_000
 
 
-def read_origin(record: Record, options: MappingOptions) -> dict[str, Any]:
+def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict[str, Any]:
     """Where the span came from, and how much of it the SDK dropped."""
     span = record.span
     trace_id, span_id = record.key
@@ -43,7 +44,7 @@ def read_origin(record: Record, options: MappingOptions) -> dict[str, Any]:
         origin["dropped_attributes"] = span.dropped_attributes
         origin["dropped_events"] = span.dropped_events
         origin["dropped_links"] = span.dropped_links
-        origin["events"] = _events(record, options)
+        origin["events"] = _events(record, reader, options)
     return {name: value for name, value in origin.items() if value}
 
 
@@ -95,7 +96,7 @@ def _links(record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def _events(record: Record, options: MappingOptions) -> list[dict[str, Any]]:
+def _events(record: Record, reader: Reader, options: MappingOptions) -> list[dict[str, Any]]:
     tidy = Tidy(_MAX_EVENT_TEXT)
     return [
         {
@@ -104,5 +105,5 @@ def _events(record: Record, options: MappingOptions) -> list[dict[str, Any]]:
             "attributes": tidy(options.event_attributes(event.name, copied(event.attributes))),
         }
         for event in record.events
-        if event.name not in CHUNK_EVENTS
+        if event.name not in CHUNK_EVENTS and source_of(event.name) not in reader.used
     ]

@@ -6,6 +6,7 @@ Adding a convention means adding a module with its sources, and naming them here
 from __future__ import annotations
 
 from otel_sgp_exporter._mapping import (
+    _events,
     _genai,
     _infra,
     _langsmith,
@@ -47,6 +48,7 @@ _ANY_INPUT = (
     _openllmetry.ENTITY_INPUT,
     _openllmetry.TASK_INPUT,
     _langsmith.PROMPT,
+    _events.MESSAGES,
     _infra.URL,
     _infra.URL_OLD,
 )
@@ -61,6 +63,7 @@ INPUTS: dict[str, tuple[Source, ...]] = {
         _vendors.ADK_REQUEST,
         _openinference.INPUT_VALUE,
         _openllmetry.ENTITY_INPUT,
+        _events.MESSAGES,
     ),
     "CODE_EXECUTION": (
         _genai.TOOL_ARGUMENTS,
@@ -101,6 +104,7 @@ OUTPUTS: dict[str, tuple[Source, ...]] = {
         _vendors.ADK_RESPONSE,
         _openinference.OUTPUT_VALUE,
         _openllmetry.ENTITY_OUTPUT,
+        _events.CHOICES,
     ),
     "CODE_EXECUTION": (
         _genai.TOOL_RESULT,
@@ -132,6 +136,7 @@ OUTPUTS: dict[str, tuple[Source, ...]] = {
         _openllmetry.ENTITY_OUTPUT,
         _openllmetry.TASK_OUTPUT,
         _langsmith.COMPLETION,
+        _events.CHOICES,
         _infra.STATUS,
         _infra.STATUS_OLD,
     ),
@@ -155,7 +160,9 @@ GROUPS = {
     "gen_ai.aggregated_usage.": "aggregated_usage",
 }
 SILENT_PREFIXES = ("logfire.", "traceloop.entity.", "gen_ai.task.", "embedding.embeddings.")
-SILENT_KEYS = frozenset({"input.mime_type", "output.mime_type", "embeddings"})
+SILENT_KEYS = frozenset(
+    {"input.mime_type", "output.mime_type", "embeddings", _events.MESSAGES.key, _events.CHOICES.key}
+)
 SILENT_USER_PREFIXES = ("LANGSMITH_", "usage_metadata")
 
 # OpenInference repeats the conversation of a chain in these, mostly without its content.

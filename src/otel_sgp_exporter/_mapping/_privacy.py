@@ -66,7 +66,7 @@ _OUTPUT_KEYS = (
     "embeddings",
 )
 # Where message events keep what was said.
-_EVENT_BODY_KEYS = ("gen_ai.event.content", "content", "message", "body")
+_EVENT_BODY_KEYS = ("gen_ai.event.", "content", "message", "body")
 # Whole conversations: hidden with either side.
 _BOTH_KEYS = ("pydantic_ai.", "events", "all_messages_events", "gcp.vertex.agent.data", *_EVENT_BODY_KEYS)
 
