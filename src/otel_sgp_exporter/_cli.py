@@ -34,7 +34,12 @@ def _add_serve(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--api-key", metavar="KEY", help="accept no other key")
     parser.add_argument("--account-id", metavar="ID", help="accept no other account")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help="any other server setting"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="any other setting; a wrong name lists them",
     )
     parser.set_defaults(run=_serve)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -25,6 +27,7 @@ SPANS = [
     ended("tool", trace_id="t1", parent_id="root", name="tool:search", status="ERROR", output={"r": "sunny, 21 °C"}),
     ended("other", trace_id=TRACE, name="other", status="CANCELED", end_timestamp="2026-11-20T10:00:00.010Z"),
 ]
+BEYOND_64_BITS = "cursor." + base64.urlsafe_b64encode(json.dumps([2**70, "t", "s"]).encode()).decode()
 ALL = {"root", "llm", "tool", "other"}
 
 
@@ -183,6 +186,23 @@ def test_pages_while_spans_arrive(sgp: Sgp) -> None:
     assert sgp.found({"limit": 2, "starting_after": "s1"}) == ["s2", "s3"]
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_pages_of_a_window_with_rewritten_spans(sgp: Sgp, order: str) -> None:
+    """Items 14 and 40: a span that has a newer row outside of the window holds its place within."""
+    sgp.put_ok(*(started(f"s{n}") for n in range(4)))
+    sgp.put_ok(*(started(f"s{n}", start_timestamp="2026-11-21T10:00:00Z") for n in range(4)))
+    window = {"from_ts": "2026-11-20T00:00:00Z", "to_ts": "2026-11-20T23:00:00Z", "sort_order": order}
+    assert page_through(sgp, {**window, "limit": 1})[0] == sgp.found(window)
+
+
+def test_pages_of_an_id_in_two_traces(serve: Callable[..., Sgp]) -> None:
+    """Item 41: a bare id is looked for in the traces that are searched."""
+    sgp = serve()
+    sgp.put_ok(*(started(id, trace_id=trace) for trace in ("t1", "t2") for id in "abc"))
+    assert sgp.found({"starting_after": "a"}, trace_ids=["t1"]) == ["b", "c"]
+    assert page_through(sgp, {"limit": 2})[0][:2] == ["a", "b"]
+
+
 def test_cursors(sgp: Sgp, profile: str) -> None:
     """Item 41: a page starts after a bare id, or after the cursor that tracing gave."""
     sgp.put_ok(*(started(f"s{n}") for n in range(4)))
@@ -198,7 +218,7 @@ def test_cursors(sgp: Sgp, profile: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 422])
-@pytest.mark.parametrize("cursor", ["unknown", "cursor.", "cursor.x", "cursor.e30="])
+@pytest.mark.parametrize("cursor", ["unknown", "cursor.", "cursor.x", "cursor.e30=", BEYOND_64_BITS])
 def test_unknown_cursors(serve: Callable[..., Sgp], status: int, cursor: str) -> None:
     """Item 41: a cursor that nobody gave."""
     assert serve(bad_cursor_status=status).search({"starting_after": cursor}).status_code == status

@@ -114,6 +114,18 @@ def test_foreign_host_names_are_refused(sgp: Sgp, host: str, path: str) -> None:
     assert (reply.status_code, reply.json()) == (400, {"detail": "Invalid host header"})
 
 
+def test_ipv6() -> None:
+    """The server listens on an IPv6 address, under the name that this has in a URL."""
+    sgp = Sgp(host="::1")
+    try:
+        sgp.server.start()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with sgp.as_account("acme") as http:
+        assert http.put("/v5/spans/batch", json={"items": [started()]}).status_code == 200
+    sgp.server.stop()
+
+
 def test_rubbish_does_not_stop_the_server(sgp: Sgp) -> None:
     """Bytes that are not HTTP, and a request broken off, leave the server as it was."""
     host, port = sgp.server.url.removeprefix("http://").split(":")

@@ -53,7 +53,9 @@ def test_foreign_database(tmp_path: Path) -> None:
         Sgp(database=rubbish).server.start()
 
 
-@pytest.mark.parametrize("settings", [{"profile": "new"}, {"auth_status": 400}, {"late_start": ""}])
+@pytest.mark.parametrize(
+    "settings", [{"profile": "new"}, {"auth_status": 400}, {"late_start": ""}, {"max_spans": "many"}]
+)
 def test_settings_are_checked(settings: dict[str, object]) -> None:
     """A value that is not allowed is named with its field when the server is built."""
     with pytest.raises(ValueError, match=next(iter(settings))):

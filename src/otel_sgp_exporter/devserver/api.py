@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
-from typing import Any
 
 from .call import Call
 from .cleaning import Cleaner
-from .codec import decode, encode
+from .codec import decode
 from .counters import Counters
+from .page import encode_page, position_in
 from .parents import check_parents, outside_parents
-from .refusal import Refusal, invalid, problem, refused
+from .refusal import invalid, problem, refused
 from .row import Row, collapse, make_row
-from .search import Search, SearchParser
+from .search import SearchParser
 from .settings import Settings, StoreName
-from .store import Found, Position, Query, Store
+from .store import Position, Query, Store
 from .validation import Span, Validator
 
-_CURSOR_PREFIX = "cursor."
 _PATCHABLE = ("name", "end_timestamp", "output", "metadata", "status")
 
 
 class SpanApi:
-    """The span API of every account; the writing operations belong to one thread, the reading ones to another."""
+    """The span API of every account; `search` belongs to the reading thread, all else to the writing one."""
 
     def __init__(self, settings: Settings, store: Store, counters: Counters) -> None:
         self._settings = settings
@@ -79,7 +76,7 @@ class SpanApi:
         query.limit += 1
         found = self._store.search(self._settings.primary, call.account, query)
         query.limit -= 1
-        return self._page(found, search)
+        return encode_page(found, search, self._settings)
 
     def _batch(self, body: bytes) -> list[Span]:
         decoded = decode(body)
@@ -119,54 +116,11 @@ class SpanApi:
         return account if self._settings.legacy_id_scope == "account" else ""
 
     def _position(self, account: str, cursor: str, query: Query) -> Position:
-        position = _position_in(cursor) or self._store.position(self._settings.primary, account, cursor, query)
+        position = position_in(cursor) or self._store.position(self._settings.primary, account, cursor, query)
         if position is None:
             raise refused(self._settings.bad_cursor_status, f"Cursor {cursor} not found")
         return position
 
-    def _page(self, found: list[Found], search: Search) -> bytes:
-        query = search.query
-        has_more = len(found) > query.limit
-        items = found[-query.limit :] if query.backwards else found[: query.limit]
-        if self._settings.tracing_is_primary:
-            fitting = self._within_budget(items, search)
-            has_more = has_more or len(fitting) < len(items)
-            items = fitting
-        page: dict[str, Any] = {"object": "list", "has_more": has_more, "total": 0, "limit": query.limit}
-        if self._settings.tracing_is_primary:
-            before, after = (has_more, True) if query.backwards else (query.beyond is not None, has_more)
-            page["prev_cursor"] = _cursor(items[0]) if items and before else None
-            page["next_cursor"] = _cursor(items[-1]) if items and after else None
-            page |= search.window
-        return encode(page)[:-1] + b',"items":[' + b",".join(item.document for item in items) + b"]}"
-
-    def _within_budget(self, items: list[Found], search: Search) -> list[Found]:
-        left = self._settings.search_byte_budget
-        fitting: list[Found] = []
-        for item in reversed(items) if search.query.backwards else items:
-            left -= len(item.document)
-            if left < 0 and (fitting or not search.allow_partial):
-                break
-            fitting.append(item)
-        if len(fitting) < len(items) and not search.allow_partial:
-            raise refused(400, "SEARCH_RESULT_TOO_LARGE: narrow the search or lower the limit")
-        return fitting[::-1] if search.query.backwards else fitting
-
 
 def _list(documents: list[bytes]) -> bytes:
     return b'{"object":"list","items":[' + b",".join(documents) + b"]}"
-
-
-def _cursor(item: Found) -> str:
-    return _CURSOR_PREFIX + base64.urlsafe_b64encode(encode(item.position)).decode()
-
-
-def _position_in(cursor: str) -> Position | None:
-    """The position that a cursor of ours carries; None when it is a bare span id."""
-    if not cursor.startswith(_CURSOR_PREFIX):
-        return None
-    try:
-        value, trace_id, span_id = decode(base64.urlsafe_b64decode(cursor.removeprefix(_CURSOR_PREFIX)))
-        return int(value), str(trace_id), str(span_id)
-    except (binascii.Error, Refusal, TypeError, ValueError):
-        return None

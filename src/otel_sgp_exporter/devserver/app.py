@@ -41,7 +41,7 @@ class SpanServer:
         api_routes = self._api_routes(SpanApi(settings, store, self.counters))
         routes = [*api_routes, Mount("/public", routes=api_routes), Mount("/_standin", routes=self._standin_routes())]
         starlette = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Refusal: _refusal})
-        self.app: ASGIApp = _HostCheck(starlette, LOCAL_NAMES | {host})
+        self.app: ASGIApp = _HostCheck(starlette, LOCAL_NAMES | {host.lower(), f"[{host.lower()}]"})
 
     def stats(self, span_id: str | None = None) -> dict[str, Any]:
         """What arrived, and what became of it per span id; belongs to the reading thread."""
@@ -65,7 +65,7 @@ class SpanServer:
             ("POST", "/v5/spans", api.create, self.writing),
             ("POST", "/v5/spans/search", api.search, self.reading),
             ("PATCH", "/v5/spans/{span_id:path}", api.update, self.writing),
-            ("GET", "/v5/spans/{span_id:path}", api.retrieve, self.reading),
+            ("GET", "/v5/spans/{span_id:path}", api.retrieve, self.writing),
         ]
         return [
             Route(path, Endpoint(self.door, path, operation, executor), methods=[method])

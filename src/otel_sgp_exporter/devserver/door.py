@@ -128,11 +128,11 @@ class _Dripping(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        pieces = [self.body[start : start + _DRIP_BYTES] for start in range(0, len(self.body), _DRIP_BYTES)]
+        pieces = [bytes(self.body[start : start + _DRIP_BYTES]) for start in range(0, len(self.body), _DRIP_BYTES)]
+        goes_on = True
         for piece in pieces:
-            await send({"type": "http.response.body", "body": bytes(piece), "more_body": True})
-            if not await self._pause():
-                break
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            goes_on = goes_on and await self._pause()
         await send({"type": "http.response.body", "body": b""})
 
 

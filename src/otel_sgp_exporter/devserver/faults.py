@@ -101,9 +101,13 @@ class Faults:
         return self._random.lognormvariate(math.log(median), deviation)
 
 
+def _headers(value: Any) -> dict[str, str]:
+    return {name: str(header) for name, header in mapping(value).items()}
+
+
 _FIELDS: dict[str, Parser] = {
     "status": integer(200, 599),
-    "headers": mapping,
+    "headers": _headers,
     "body": lambda value: value,
     "reset": boolean,
     "commit": boolean,

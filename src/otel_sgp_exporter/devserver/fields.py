@@ -1,4 +1,4 @@
-"""Parsers for the fields of a request: each returns the value it accepts or raises `BadValue`; nothing is coerced."""
+"""Parsers for the fields of a request: each returns the value it accepts or raises `BadValue`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from .refusal import Location, Problem, problem
+from .settings import Settings
+from .timestamps import parse_micros
 
 Parser: TypeAlias = Callable[[Any], Any]
 
@@ -88,6 +90,18 @@ def mapping(value: Any) -> Any:
     if not isinstance(value, dict):
         raise BadValue("dict_type", "Input should be a valid dictionary")
     return value
+
+
+def timestamp(settings: Settings) -> Parser:
+    """To microseconds since the epoch."""
+
+    def parse(value: Any) -> int:
+        try:
+            return parse_micros(value, settings)
+        except ValueError as error:
+            raise BadValue("datetime_from_date_parsing", f"Input should be a valid datetime, {error}") from None
+
+    return parse
 
 
 def list_of(parse_item: Parser) -> Parser:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .codec import encode
-from .fields import BadValue, Parser, boolean, choice, hex_id, integer, list_of, mapping, parse_fields, string
+from .fields import Parser, boolean, choice, hex_id, integer, list_of, mapping, parse_fields, string, timestamp
 from .refusal import Location, Problem, Refusal, invalid, problem, refused
 from .settings import Settings
 from .store import SORTS, Query
-from .timestamps import DAY_MICROS, iso, parse_micros
+from .timestamps import DAY_MICROS, iso
 from .validation import STATUSES, TYPES
 
 MAX_LIMIT = 10_000
@@ -81,8 +81,8 @@ class SearchParser:
             "limit": integer(1, MAX_LIMIT),
             "sort_by": string,
             "sort_order": choice(("asc", "desc")),
-            "from_ts": self._timestamp,
-            "to_ts": self._timestamp,
+            "from_ts": timestamp(settings),
+            "to_ts": timestamp(settings),
             "starting_after": string,
             "ending_before": string,
             "allow_partial_results": boolean,
@@ -107,12 +107,6 @@ class SearchParser:
         )
         partial = self._settings.tracing_is_primary and bool(asked["allow_partial_results"])
         return Search(query, asked["starting_after"] or asked["ending_before"], partial, window)
-
-    def _timestamp(self, value: Any) -> int:
-        try:
-            return parse_micros(value, self._settings)
-        except ValueError as error:
-            raise BadValue("datetime_from_date_parsing", f"Input should be a valid datetime, {error}") from None
 
     def _filters(self, wanted: dict[str, Any]) -> dict[str, Any]:
         ids = sum(len(wanted.get(name, ())) for name in _COUNTED_IDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 ProfileName = Literal["legacy", "tracing-pg", "tracing-ch", "dual-legacy", "dual-tracing"]
@@ -72,8 +73,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(Settings).items():
-            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
-                raise ValueError(f"{name} must be one of {get_args(hint)}, not {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not _accepts(hint, value):
+                allowed = f"one of {get_args(hint)}" if get_origin(hint) is Literal else hint
+                raise ValueError(f"{name} must be {allowed}, not {value!r}")
 
     @property
     def stores(self) -> tuple[StoreName, ...]:
@@ -104,3 +107,11 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name, float(value) if "." in value else int(value)
     except ValueError:
         return name, value
+
+
+def _accepts(hint: Any, value: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is UnionType:
+        return any(_accepts(arm, value) for arm in get_args(hint))
+    return isinstance(value, (int, float) if hint is float else get_origin(hint) or hint)

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import count
 from os import PathLike
@@ -91,6 +92,7 @@ FILTERS = {
     "from_us": "start_us >= :from_us",
     "to_us": "start_us <= :to_us",
 }
+_WINDOW = ("from_us", "to_us", "trace_ids")
 SORTS = {
     "start_timestamp": "start_us",
     "duration_ms": "coalesce(end_us - start_us, 0)",
@@ -131,19 +133,17 @@ class Found:
 class Store:
     """Both stores of one database file.
 
-    `upsert`, `clear` and `legacy_traces` belong to one thread, every other method to another: each thread has its own
-    connection.
+    What reads many rows (`search`, `position`, `arrivals` and the counts) belongs to one thread, every other method to
+    another: each thread has its own connection, and a long search holds up no write.
     """
 
     def __init__(self, database: str | PathLike[str], settings: Settings) -> None:
         self._settings = settings
-        self._writer = self._connect(database)
-        if self._writer.execute("PRAGMA user_version").fetchone()[0] not in (0, SCHEMA_VERSION):
-            raise ValueError(f"{database} was written by another version of this server")
-        self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        for table, key in KEYS.items():
-            self._writer.executescript(SCHEMA.format(table=table, key=key))
-        self._reader = self._connect(database)
+        with ExitStack() as connections:
+            self._writer = connections.enter_context(closing(sqlite3.connect(database, check_same_thread=False)))
+            self._prepare(str(database))
+            self._reader = connections.enter_context(closing(sqlite3.connect(database, check_same_thread=False)))
+            self._connections = connections.pop_all()
         self._reader.create_function("metadata_matches", 2, metadata_matches, deterministic=True)
         self._reader.create_function("text_matches", 2, text_matches, deterministic=True)
         newest = (self._writer.execute(LAST_VERSION.format(table=table)).fetchone()[0] or 0 for table in KEYS)
@@ -169,12 +169,12 @@ class Store:
         return dict(self._writer.execute(LEGACY_TRACES, (scope, json.dumps(list(ids)))))
 
     def get(self, table: StoreName, account: str, span_id: str) -> bytes | None:
-        row = self._reader.execute(GET.format(table=table), (account, span_id)).fetchone()
+        row = self._writer.execute(GET.format(table=table), (account, span_id)).fetchone()
         return row[0] if row else None
 
     def exists(self, table: StoreName, span_id: str) -> bool:
         """Whether any account has the span."""
-        return bool(self._reader.execute(EXISTS.format(table=table), (span_id,)).fetchone())
+        return bool(self._writer.execute(EXISTS.format(table=table), (span_id,)).fetchone())
 
     def search(self, table: StoreName, account: str, query: Query) -> list[Found]:
         """The rows in the order asked for, whichever way the page lies."""
@@ -195,11 +195,14 @@ class Store:
         return found[::-1] if query.backwards else found
 
     def position(self, table: StoreName, account: str, span_id: str, query: Query) -> Position | None:
-        """Where the span of that id stands in the search; of several, the last one in its direction."""
-        pages = Query({"span_ids": json.dumps([span_id])}, query.sort, query.descending, 1, backwards=True)
-        if query.backwards:
-            pages.backwards = False
-        found = self.search(table, account, pages)
+        """Where the span of that id stands in the search, even if it no longer meets all filters.
+
+        Of several, the last in the direction of the search: pages then leave one out rather than go round for ever.
+        """
+        same: dict[str, Any] = {name: query.filters[name] for name in _WINDOW if name in query.filters}
+        last = Query({**same, "span_ids": json.dumps([span_id])}, query.sort, query.descending, limit=1)
+        last.backwards = not query.backwards
+        found = self.search(table, account, last)
         return found[0].position if found else None
 
     def writes_per_id(self, table: StoreName) -> dict[int, int]:
@@ -220,15 +223,17 @@ class Store:
         return [{**row, "document": decode(row["document"])} for row in rows]
 
     def close(self) -> None:
-        self._reader.close()
-        self._writer.close()
+        self._connections.close()
 
-    @staticmethod
-    def _connect(database: str | PathLike[str]) -> sqlite3.Connection:
-        connection = sqlite3.connect(database, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
+    def _prepare(self, database: str) -> None:
+        # Written through to the operating system on every commit, so that a killed process loses nothing.
+        self._writer.execute("PRAGMA journal_mode = WAL")
+        self._writer.execute("PRAGMA synchronous = NORMAL")
+        if self._writer.execute("PRAGMA user_version").fetchone()[0] not in (0, SCHEMA_VERSION):
+            raise ValueError(f"{database} was written by another version of this server")
+        self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        for table, key in KEYS.items():
+            self._writer.executescript(SCHEMA.format(table=table, key=key))
 
     def _upsert_sql(self, table: StoreName) -> str:
         keeps_completed = table == "traces" and self._settings.late_start == "completed_wins"

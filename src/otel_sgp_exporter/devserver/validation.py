@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 from uuid import uuid4
 
-from .fields import BadValue, Parser, choice, hex_id, mapping, parse_fields, string, text
+from .fields import Parser, choice, hex_id, mapping, parse_fields, string, text, timestamp
 from .refusal import Location, Problem, invalid, problem
 from .settings import Settings
-from .timestamps import parse_micros
 
 Span: TypeAlias = dict[str, Any]
 """A valid write item with every field present; timestamps are microseconds since the epoch."""
@@ -63,8 +62,8 @@ class Validator:
             "trace_id": text(settings.trace_id_max),
             "parent_id": text(_ID_CHARACTERS),
             "group_id": text(_ID_CHARACTERS),
-            "start_timestamp": self._timestamp,
-            "end_timestamp": self._timestamp,
+            "start_timestamp": timestamp(settings),
+            "end_timestamp": timestamp(settings),
             "status": choice(STATUSES),
             "type": choice(TYPES),
             **dict.fromkeys(FREE_FORM, mapping),
@@ -100,12 +99,6 @@ class Validator:
         span["status"] = span["status"] or "SUCCESS"
         span["type"] = span["type"] or "STANDALONE"
         return span
-
-    def _timestamp(self, value: Any) -> int:
-        try:
-            return parse_micros(value, self._settings)
-        except ValueError as error:
-            raise BadValue("datetime_from_date_parsing", f"Input should be a valid datetime, {error}") from None
 
     def _contradictions(self, span: Span, location: Location) -> Iterator[Problem]:
         start, end = span["start_timestamp"], span["end_timestamp"]
