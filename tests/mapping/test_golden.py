@@ -9,7 +9,7 @@ from captured import EXPECTED, NAMES, load, record
 
 from otel_sgp_exporter._mapping import MappingOptions, TraceMemory, to_item
 from otel_sgp_exporter._mapping._payload import read_input, read_output
-from otel_sgp_exporter._mapping._precedence import PREFIXES
+from otel_sgp_exporter._mapping._precedence import FAMILIES
 from otel_sgp_exporter._mapping._reader import Reader
 from otel_sgp_exporter._mapping._types import SPAN_TYPES, decide
 from otel_sgp_exporter._record import Phase, Record
@@ -76,7 +76,7 @@ def decisions(name: str, index: int) -> dict[str, Any]:
     entry = load(name)[index]
     merged = {**entry, "attributes": {**entry["start_attributes"], **entry["attributes"]}}
     end = record(merged, Phase.END)
-    decision = decide(Reader(end.attributes, PREFIXES), end.span, end.name)
+    decision = decide(Reader(end.attributes, FAMILIES), end.span, end.name)
     metadata = item["metadata"]
     failed = item["status"] == "ERROR"
     found = {
@@ -95,7 +95,7 @@ def decisions(name: str, index: int) -> dict[str, Any]:
 
 
 def _key(read: Any, end: Record, span_type: str) -> str | None:
-    found = read(Reader(end.attributes, PREFIXES), span_type, hidden=False)
+    found = read(Reader(end.attributes, FAMILIES), span_type, hidden=False)
     return None if found is None else f"{found.key}*" if found.key.endswith(".") else found.key
 
 

@@ -83,6 +83,23 @@ def test_metadata_tells_where_the_span_came_from_under_keys_without_dots() -> No
     }
 
 
+@pytest.mark.parametrize(
+    ("attributes", "event", "expected"),
+    [
+        ({"gen_ai.response.time_to_first_chunk": 0.25}, "", 250.0),
+        ({"gen_ai.client.operation.time_to_first_chunk": 0.25}, "", 250.0),
+        ({}, "First Token Stream Event", 1.5),
+        ({}, "gen_ai.content.completion.chunk", 1.5),
+        ({}, "llm.content.completion.chunk", 1.5),
+    ],
+)
+def test_time_to_first_token_is_kept_and_the_chunks_are_not(attributes: Any, event: str, expected: float) -> None:
+    events = [Event(event, {}, START_NS + 1_500_000), Event(event, {}, START_NS + 9_500_000)] if event else []
+    metadata = item(attributes, events=events)["metadata"]
+    assert metadata["time_to_first_token_ms"] == expected
+    assert "events" not in metadata
+
+
 def test_what_the_sdk_dropped_is_counted() -> None:
     limits = Limits(max_span_attributes=1, max_events=1, max_links=1)
     tracer = TracerProvider(span_limits=limits, shutdown_on_exit=False).get_tracer("tests")

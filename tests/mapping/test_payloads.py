@@ -281,6 +281,10 @@ def test_a_declared_text_is_not_decoded() -> None:
     assert item({**CHAIN, "input.value": '{"a": 1}', "input.mime_type": "text/plain"})["input"] == {"input": '{"a": 1}'}
 
 
+def test_a_text_in_brackets_is_not_taken_for_cut_json() -> None:
+    assert "truncated" not in item({**CHAIN, "input.value": "[note] why?"})["metadata"]
+
+
 def test_json_that_was_cut_is_kept_and_marked() -> None:
     mapped = item({**CHAIN, "input.value": '{"a": "bcd'})
     assert mapped["input"] == {"input": '{"a": "bcd'}
@@ -366,6 +370,12 @@ def test_a_long_text_keeps_its_head_and_tail() -> None:
     assert text.startswith("head ")
     assert text.endswith(" tail")
     assert "150010 characters left out" in text
+    assert mapped["metadata"]["truncated"] is True
+
+
+def test_a_list_too_long_to_read_is_replaced_by_its_length() -> None:
+    mapped = item({**CHAIN, "input.value": json.dumps(["x"] * 100_001)})
+    assert mapped["input"] == {"input": {"items_elided": 100_001}}
     assert mapped["metadata"]["truncated"] is True
 
 

@@ -27,7 +27,7 @@ def known_keys() -> list[str]:
     keys = {source.key for chain in chains for source in chain} | {kind.key for kind in precedence.KINDS}
     keys |= {field.key for chain in (*facts.USAGE.values(), facts.GROUP_ID, facts.USER_ID) for field in chain.fields}
     endings = ("0", "0.role", "0.content", "1.message.content", "0.message.tool_calls.0.tool_call.id", "²", "0..a")
-    families = {prefix + ending for prefix in precedence.PREFIXES for ending in (*endings, "9" * 30)}
+    families = {prefix + ending for prefix in precedence.FAMILIES.prefixes for ending in (*endings, "9" * 30)}
     explicit = {"sgp.type", "sgp.name", "sgp.input", "sgp.output", "sgp.expected", "sgp.metadata.x", "sgp.group_id"}
     return sorted(families | {key for key in keys if not key.endswith(".")} | explicit | {"metadata", "error.type"})
 

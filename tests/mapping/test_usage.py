@@ -72,6 +72,11 @@ def test_a_tool_whose_result_has_a_usage_is_not_billed_for_it() -> None:
     assert mapped["output"] == {"output": {"usage": {"input_tokens": 1000000}}}
 
 
+def test_a_usage_inside_an_http_response_is_not_billed() -> None:
+    mapped = item({"openinference.span.kind": "EMBEDDING", "output.value": '{"usage": {"prompt_tokens": 9}}'})
+    assert "usage" not in mapped["output"]
+
+
 @pytest.mark.parametrize("bad", [True, -1, float("nan"), float("inf"), "3", None])
 def test_what_is_no_count_is_not_billed(bad: Any) -> None:
     mapped = item({"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": bad})

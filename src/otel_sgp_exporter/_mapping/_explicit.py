@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from otel_sgp_exporter._mapping._memory import TraceMemory
@@ -41,11 +42,11 @@ class Overrides:
             key[len("sgp.") :]: value for key in APPLICATION if (value := self._read(key, identifier, "a text"))
         }
 
-    def _read(self, key: str, accept: Any, wanted: str) -> str | None:
+    def _read(self, key: str, accept: Callable[[Any], str | None], wanted: str) -> str | None:
         value = self._reader.get(key)
         if value is None:
             return None
-        accepted: str | None = accept(value)
+        accepted = accept(value)
         if accepted is not None:
             self._reader.used.add(key)
         elif self._memory.first_warning(key):

@@ -48,10 +48,10 @@ CONVERSATION = ("session_id", "conversation_id", "thread_id")
 GROUP_ID = chain(
     "session.id",
     "gen_ai.conversation.id",
-    *(Field(f"traceloop.association.properties.{name}") for name in CONVERSATION),
-    *(Field(f"langsmith.metadata.{name}") for name in CONVERSATION),
+    *(f"traceloop.association.properties.{name}" for name in CONVERSATION),
+    *(f"langsmith.metadata.{name}" for name in CONVERSATION),
     *(Field("metadata", (name,)) for name in CONVERSATION),
-    Field("gcp.vertex.agent.session_id"),
+    "gcp.vertex.agent.session_id",
 )
 USER_ID = chain(
     "user.id",

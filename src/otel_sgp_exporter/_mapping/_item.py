@@ -14,7 +14,7 @@ from otel_sgp_exporter._mapping._memory import TraceMemory
 from otel_sgp_exporter._mapping._metadata import Metadata, add_attributes, read_facts
 from otel_sgp_exporter._mapping._origin import read_origin, read_parent, time_to_first_token_ms
 from otel_sgp_exporter._mapping._payload import read_input, read_output
-from otel_sgp_exporter._mapping._precedence import PREFIXES
+from otel_sgp_exporter._mapping._precedence import FAMILIES
 from otel_sgp_exporter._mapping._privacy import MappingOptions
 from otel_sgp_exporter._mapping._reader import REDACTED, Reader
 from otel_sgp_exporter._mapping._shapes import Payload, wrapped
@@ -57,7 +57,7 @@ class _Mapping:
         self.memory = memory
         attributes = {**opened.attributes, **record.attributes} if opened else record.attributes
         said = said_in(record.events)
-        self.reader = Reader({**said, **attributes} if said else attributes, PREFIXES)
+        self.reader = Reader({**said, **attributes} if said else attributes, FAMILIES)
         self.given = Overrides(self.reader, memory)
         self.type = self.given.type or decide(self.reader, record.span, record.name).type
         own_group = self.given.group_id or self.reader.first(GROUP_ID, identifier)
@@ -112,23 +112,23 @@ class _Mapping:
         found = read_output(self.reader, self.type, self.options.hide_outputs)
         usage = read_usage(self.reader)
         output = self._tidied(found.payload) if found else {}
-        if self.type not in BILLED_TYPES:
-            if usage:
-                self.notes["aggregated_usage"] = usage
-            # SGP bills a `usage` at the top of any output: what an agent or a tool returned must not look like one.
-            return {"output": output} if "usage" in output and found and found.key != OUTPUT else output
-        if usage and self._is_billed():
+        billed = bool(usage) and self._is_billed()
+        # SGP bills a `usage` at the top of any output: what an agent or a tool returned must not look like one.
+        if "usage" in output and not billed and found and found.key != OUTPUT:
+            output = {"output": output}
+        if billed:
             output["usage"] = usage
         elif usage:
-            output.pop("usage", None)
-            self.notes["usage_suppressed"] = usage
+            self.notes["usage_suppressed" if self.type in BILLED_TYPES else "aggregated_usage"] = usage
         return output
 
     def _is_billed(self) -> bool:
+        if self.type not in BILLED_TYPES or not is_billed(self.reader):
+            return False
         parent = self.record.span.parent
         if parent is not None and self.record.phase is Phase.END:
             self.memory.note_billed((parent.trace_id, parent.span_id), self.type)
-        return is_billed(self.reader) and not self.memory.has_billed_child(self.record.key, self.type)
+        return not self.memory.has_billed_child(self.record.key, self.type)
 
     def _metadata(self, status: Status) -> Metadata:
         metadata = read_origin(self.record, self.reader, self.options) | read_facts(self.reader)

@@ -60,7 +60,8 @@ def _texts(value: Any) -> list[Message] | None:
 
 def _with_instructions(found: list[Message] | None, *instructions: Any) -> list[Message] | None:
     for instruction in filter(None, instructions):
-        system = messages([{"role": "system", "content": instruction}])
+        said = instruction if isinstance(instruction, dict) else {"content": instruction}
+        system = messages([{**said, "role": "system"}])
         found = [*(system or ()), *(found or ())]
     return found
 

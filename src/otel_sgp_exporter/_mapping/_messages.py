@@ -125,14 +125,14 @@ def _assembled(role: str, parts: Sequence[Any], item: Mapping[str, Any]) -> list
     for part in parts:
         part = part.get("message_content", part) if isinstance(part, dict) else part
         kind = _kind(part)
-        if kind is _CALL:
+        if kind == _CALL:
             calls.append(_tool_call(part))
-        elif kind is _RESULT:
+        elif kind == _RESULT:
             results.append(_tool_result(part))
-        elif kind is _REASONING:
+        elif kind == _REASONING:
             reasoning += _reasoning(part)
         else:
-            content.append({"type": "text", "text": _text(part)} if kind is _TEXT else part)
+            content.append({"type": "text", "text": _text(part)} if kind == _TEXT else part)
     if results and not content and not calls:
         return results
     message = {"role": role, "content": _content(content)}
@@ -173,7 +173,7 @@ def _text(part: Any) -> Any:
 
 def _reasoning(part: Mapping[str, Any]) -> list[str]:
     said = part.get("content") or part.get("text") or part.get("thinking") or part.get("summary")
-    texts = [_text(item) for item in said if _kind(item) is _TEXT] if isinstance(said, (list, tuple)) else [said]
+    texts = [_text(item) for item in said if _kind(item) == _TEXT] if isinstance(said, (list, tuple)) else [said]
     return [text for text in texts if isinstance(text, str)]
 
 

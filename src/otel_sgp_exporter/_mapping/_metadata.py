@@ -11,6 +11,7 @@ from otel_sgp_exporter._mapping._precedence import (
     GROUPS,
     SILENT_KEYS,
     SILENT_PREFIXES,
+    SILENT_SUFFIXES,
     SILENT_USER_PREFIXES,
     USER_METADATA,
     USER_METADATA_JSON,
@@ -25,7 +26,7 @@ Metadata = dict[str, Any]
 _RESERVED = frozenset({"usage", "cost_usd", "attributes", "truncated", *GROUPS.values()})
 _RESERVED_PREFIXES = ("error", "__")
 _USER_PREFIXES = (METADATA, *USER_METADATA)
-_ROUTED = (*_USER_PREFIXES, *GROUPS, *SILENT_PREFIXES)
+_ROUTED = (*_USER_PREFIXES, *GROUPS)
 
 
 def read_facts(reader: Reader) -> Metadata:
@@ -47,7 +48,7 @@ def add_attributes(metadata: Metadata, reader: Reader, hidden: tuple[str, ...], 
     tidy = Tidy()
     rest: Metadata = {}
     for key, value in reader.attributes.items():
-        if key in reader.used or key in SILENT_KEYS or (hidden and key.startswith(hidden)):
+        if key in reader.used or _is_silent(key) or (hidden and key.startswith(hidden)):
             continue
         if key == USER_METADATA_JSON and (user := reader.mapping(key)):
             for name, item in user.items():
@@ -59,15 +60,19 @@ def add_attributes(metadata: Metadata, reader: Reader, hidden: tuple[str, ...], 
     return tidy.cut
 
 
+def _is_silent(key: str) -> bool:
+    return key in SILENT_KEYS or key.startswith(SILENT_PREFIXES) or key.endswith(SILENT_SUFFIXES)
+
+
 def _route(metadata: Metadata, key: str, value: Any, group_id: str | None) -> bool:
     """Put the value where its prefix says; False if the prefix does not mean this key."""
     prefix = next(filter(key.startswith, _ROUTED))
     name = key[len(prefix) :]
     if prefix in _USER_PREFIXES:
         _add_user(metadata, name, value, group_id)
-    elif prefix in GROUPS:
-        if name[:1].isdecimal():
-            return False
+    elif name[:1].isdecimal():
+        return False
+    else:
         metadata.setdefault(GROUPS[prefix], {})[name] = value
     return True
 

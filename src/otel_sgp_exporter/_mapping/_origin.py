@@ -36,6 +36,7 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
         "otel_kind": span.kind.name,
         "otel_scope": scope.name if scope else None,
         "otel_scope_version": scope.version if scope else None,
+        "otel_scope_attributes": copied(scope.attributes) if scope else None,
         "service_name": resource.get("service.name"),
         "resource": resource,
         "links": _links(record),

@@ -106,16 +106,16 @@ def _complete_request(reader: Reader, payload: Payload) -> Payload:
     request = {
         "model": reader.first(REQUEST_MODEL, known_model),
         **payload,
-        "tools": _tools(reader) or payload.get("tools"),
+        "tools": _tools(reader, payload.get("tools")),
         "parameters": _parameters(reader) or payload.get("parameters"),
     }
     return {name: value for name, value in request.items() if value}
 
 
-def _tools(reader: Reader) -> Any:
+def _tools(reader: Reader, requested: Any) -> Any:
     sources = present(reader, TOOLS)
     reader.use(source.key for source in sources)
-    tools = sources[0].read(reader, sources[0].key) if sources else None
+    tools = sources[0].read(reader, sources[0].key) if sources else requested
     if not isinstance(tools, (list, tuple)):
         return tools
     return [dig(tool, ("function",)) or tool for tool in tools]

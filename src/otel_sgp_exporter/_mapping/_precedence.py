@@ -14,6 +14,7 @@ from otel_sgp_exporter._mapping import (
     _openllmetry,
     _vendors,
 )
+from otel_sgp_exporter._mapping._reader import families
 from otel_sgp_exporter._mapping._source import KindRule, Source
 
 KINDS: tuple[KindRule, ...] = (
@@ -159,7 +160,8 @@ GROUPS = {
     "traceloop.prompt.": "prompt_template",
     "gen_ai.aggregated_usage.": "aggregated_usage",
 }
-SILENT_PREFIXES = ("logfire.", "traceloop.entity.", "gen_ai.task.", "embedding.embeddings.")
+SILENT_PREFIXES = ("logfire.", "traceloop.entity.", "gen_ai.task.")
+SILENT_SUFFIXES = (".embedding.vector",)
 SILENT_KEYS = frozenset(
     {"input.mime_type", "output.mime_type", "embeddings", _events.MESSAGES.key, _events.CHOICES.key}
 )
@@ -173,14 +175,10 @@ OUTPUT_COPIES = ("llm.output_messages.",)
 _COMPANIONS = ("reranker.input_documents.",)
 
 
-def _prefixes() -> tuple[str, ...]:
-    chains = (*INPUTS.values(), *OUTPUTS.values(), TOOLS)
-    keys = {*_COMPANIONS, *(source.key for chain in chains for source in chain)}
-    return tuple(sorted(key for key in keys if key.endswith(".")))
-
-
-PREFIXES = _prefixes()
-"""What the keys of all indexed families begin with."""
+_ALL_CHAINS = (*INPUTS.values(), *OUTPUTS.values(), TOOLS)
+FAMILIES = families(
+    key for key in (*_COMPANIONS, *(source.key for chain in _ALL_CHAINS for source in chain)) if key.endswith(".")
+)
 
 
 def chain_for(chains: dict[str, tuple[Source, ...]], span_type: str) -> tuple[Source, ...]:

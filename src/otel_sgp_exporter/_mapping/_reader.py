@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +15,8 @@ REDACTED = "__REDACTED__"
 """What stands for content that an instrumentation, or we, were told to hide."""
 
 _EMPTY_TEXTS = frozenset({"", "{}", "[]"})
-_MAX_INDEX_DIGITS = 6
+_JSON_BEGINS = re.compile(r'\s*(\{\s*"|\[\s*["\[{])')
+_INDEX = re.compile(r"[0-9]{1,6}")
 
 
 class Field(NamedTuple):
@@ -37,17 +39,30 @@ def chain(*places: str | Field) -> Chain:
     return Chain(found, frozenset(field.key for field in found))
 
 
+class Families(NamedTuple):
+    """What the keys of flattened lists begin with, and the pattern of such keys."""
+
+    prefixes: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+def families(prefixes: Iterable[str]) -> Families:
+    """The digit keeps `gen_ai.prompt.name`, a template's name, out of the messages `gen_ai.prompt.0.*`."""
+    found = tuple(sorted(set(prefixes)))
+    return Families(found, re.compile(rf"({'|'.join(map(re.escape, found))})[0-9]"))
+
+
 class Reader:
     """The attributes of one span, and a note of which were used.
 
     Args:
         attributes: Any mapping; what is not a string among its keys is read under its text.
-        prefixes: What the keys of indexed families begin with, `llm.input_messages.` for example.
+        families: What the keys of indexed families begin with.
     """
 
     __slots__ = ("_decoded", "_keys", "attributes", "cut", "families", "used")
 
-    def __init__(self, attributes: Mapping[Any, Any], prefixes: tuple[str, ...]) -> None:
+    def __init__(self, attributes: Mapping[Any, Any], families: Families) -> None:
         if {*map(type, attributes)} - {str}:
             attributes = {str(key): value for key, value in attributes.items()}
         self.attributes: Mapping[str, Any] = attributes
@@ -57,14 +72,8 @@ class Reader:
         self.cut = False
         self._decoded: dict[str, Any] = {}
         for key in attributes:
-            if key.startswith(prefixes):
-                self._note_family(key, prefixes)
-
-    def _note_family(self, key: str, prefixes: tuple[str, ...]) -> None:
-        for prefix in prefixes:
-            # The digit keeps `gen_ai.prompt.name`, a template's name, out of the messages `gen_ai.prompt.0.*`.
-            if key.startswith(prefix) and key[len(prefix) : len(prefix) + 1].isdecimal():
-                self.families.setdefault(prefix, []).append(key)
+            if key.startswith(families.prefixes) and (member := families.pattern.match(key)):
+                self.families.setdefault(member[1], []).append(key)
 
     def has_any(self, keys: Set[str]) -> bool:
         """True if there is content under any of the keys."""
@@ -87,8 +96,8 @@ class Reader:
             return value
         if key not in self._decoded:
             self._decoded[key] = decoded = decode(value)
-            # JSON that neither parses nor ends like JSON was cut by an attribute length limit.
-            if decoded is value and _looks_like_json(value) and value.rstrip()[-1] not in "}]":
+            # What begins like JSON but neither parses nor ends like it was cut by an attribute length limit.
+            if decoded is value and _JSON_BEGINS.match(value) and value.rstrip()[-1] not in "}]":
                 self.cut = True
         return self._decoded[key]
 
@@ -99,7 +108,7 @@ class Reader:
 
     def family(self, prefix: str) -> list[Any]:
         """The list that `prefix0.a.b`, `prefix1.c`, ... were flattened from, gaps closed."""
-        return unflatten({key[len(prefix) :]: self.attributes[key] for key in self.families.get(prefix, ())})
+        return unflatten(self.attributes, self.families.get(prefix, ()), len(prefix))
 
     def is_cut(self, prefix: str) -> bool:
         """True for a family that has lost its beginning: the SDK's attribute limit evicts the oldest keys first."""
@@ -175,18 +184,18 @@ def dig(value: Any, path: tuple[str, ...]) -> Any:
     return value
 
 
-def unflatten(flat: Mapping[str, Any]) -> list[Any]:
-    """The nested list that keys such as `0.tool_calls.1.name` stand for, in numeric order."""
+def unflatten(attributes: Mapping[str, Any], keys: Iterable[str], start: int) -> list[Any]:
+    """The nested list that keys such as `0.tool_calls.1.name` (from `start` on) stand for, in numeric order."""
     root: dict[str, Any] = {}
-    for key, value in flat.items():
+    for key in keys:
         node = root
-        *path, last = key.split(".")
+        *path, last = key[start:].split(".")
         for step in path:
             child = node.get(step)
             if not isinstance(child, dict):
                 child = node[step] = {}
             node = child
-        node[last] = value
+        node[last] = attributes[key]
     listed = _listed(root)
     return listed if isinstance(listed, list) else [listed]
 
@@ -194,7 +203,7 @@ def unflatten(flat: Mapping[str, Any]) -> list[Any]:
 def _listed(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
-    if all(key.isdecimal() and len(key) <= _MAX_INDEX_DIGITS for key in node):
+    if all(map(_INDEX.fullmatch, node)):
         return [_listed(node[key]) for key in sorted(node, key=int)]
     return {key: _listed(value) for key, value in node.items()}
 

@@ -54,9 +54,7 @@ def tool_output(value: Any) -> Payload | None:
 
 
 def retrieval_input(value: Any) -> Payload | None:
-    if isinstance(value, dict):
-        value = value.get("query", value)
-    return {"query": value}
+    return value if isinstance(value, dict) and "query" in value else {"query": value}
 
 
 def documents(value: Any) -> Payload | None:
@@ -83,7 +81,7 @@ def any_output(value: Any) -> Payload | None:
 
 
 def _conversation(value: Any) -> Any:
-    if isinstance(value, list) and value and all(isinstance(item, dict) and "role" in item for item in value):
+    if isinstance(value, (list, tuple)) and value and all(isinstance(item, dict) and "role" in item for item in value):
         found = messages(value)
         return value if found is None else {"messages": found}
     return value

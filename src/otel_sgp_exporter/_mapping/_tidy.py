@@ -44,7 +44,7 @@ class Tidy:
             self._nodes -= len(value)
             if self._nodes < 0 or depth > _MAX_DEPTH:
                 self.cut = True
-                return None
+                return {"items_elided": len(value)}
             return self._mapping(value, depth + 1) if isinstance(value, dict) else self._list(value, depth + 1)
         if isinstance(value, bytes) and len(value) > _MAX_BYTES:
             return {"bytes_elided": len(value)}
@@ -73,12 +73,12 @@ class Tidy:
             return {"mime_type": url[1], "bytes_elided": length - url.end()}
         if length >= _MIN_BASE64_CHARACTERS and _BASE64.fullmatch(value):
             return {"bytes_elided": length}
-        allowed = min(self._longest, max(self._characters, 0))
+        left = self._characters
         self._characters -= length
-        if length <= allowed:
+        if length <= left and length <= self._longest:
             return value
         self.cut = True
-        half = allowed // 2
+        half = min(self._longest, max(left, 0)) // 2
         return f"{value[:half]}\n[... {length - 2 * half} characters left out ...]\n{value[length - half :]}"
 
 

@@ -11,12 +11,16 @@ from otel_sgp_exporter._mapping._reader import Reader
 
 Usage = dict[str, Any]
 
+_KEYS = frozenset(key for chain in USAGE.values() for key in chain.keys)
+
 BILLED_TYPES = frozenset({"COMPLETION", "RERANKING", "EXTERNAL_ENDPOINT"})
 """Spans that may stand for one paid call (embeddings are external); agents and chains add up what their calls paid."""
 
 
 def read_usage(reader: Reader) -> Usage:
     """The usage that the span reports, under SGP's names; empty when it reports none."""
+    if reader.attributes.keys().isdisjoint(_KEYS):
+        return {}
     usage = {name: reader.first(chain, number) for name, chain in USAGE.items()}
     if usage["total_tokens"] is None and usage["input_tokens"] is not None and usage["output_tokens"] is not None:
         usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
