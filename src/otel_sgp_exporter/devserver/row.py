@@ -11,8 +11,12 @@ from .settings import Settings, StoreName
 from .timestamps import iso, utc_day
 from .validation import Span
 
-_INPUT_TOKEN_KEYS = ("input_tokens", "prompt_tokens")
-_OUTPUT_TOKEN_KEYS = ("output_tokens", "completion_tokens")
+_TOKEN_KEYS = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+}
 
 
 class Row(NamedTuple):
@@ -88,13 +92,8 @@ def reported_tokens(span: Span) -> dict[str, int]:
 
 
 def _tokens(usage: dict[str, Any]) -> dict[str, int]:
-    spellings = {"input_tokens": _INPUT_TOKEN_KEYS, "output_tokens": _OUTPUT_TOKEN_KEYS}
-    return {
-        field: usage[key]
-        for field, keys in spellings.items()
-        for key in keys
-        if type(usage.get(key)) is int and 0 <= usage[key] < 1 << 63
-    }
+    counts = ((field, usage[key]) for key, field in _TOKEN_KEYS.items() if key in usage)
+    return {field: count for field, count in counts if type(count) is int and 0 <= count < 1 << 63}
 
 
 @dataclass

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     start_arrived_us INTEGER, end_arrived_us INTEGER, PRIMARY KEY ({key})
 );
 CREATE INDEX IF NOT EXISTS {table}_version ON {table} (version);
-CREATE INDEX IF NOT EXISTS {table}_trace ON {table} (account, trace_id, start_us);
+CREATE INDEX IF NOT EXISTS {table}_trace ON {table} (account, trace_id);
 CREATE INDEX IF NOT EXISTS {table}_start ON {table} (account, start_us);
 """
 
@@ -226,6 +226,7 @@ class Store:
         self._connections.close()
 
     def _prepare(self, database: str) -> None:
+        self._writer.execute("PRAGMA page_size = 16384")  # few spans fit the usual 4096
         # Written through to the operating system on every commit, so that a killed process loses nothing.
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.execute("PRAGMA synchronous = NORMAL")
@@ -238,7 +239,9 @@ class Store:
     def _upsert_sql(self, table: StoreName) -> str:
         keeps_completed = table == "traces" and self._settings.late_start == "completed_wins"
         kept = "end_us IS NOT NULL AND excluded.end_us IS NULL" if keeps_completed else "0"
-        contents = (f"{name} = CASE WHEN {kept} THEN {name} ELSE excluded.{name} END" for name in Row._fields)
+        # What is set is written to every index that has it, changed or not: the key is left out.
+        names = (name for name in Row._fields if name not in KEYS[table].split(", "))
+        contents = (f"{name} = CASE WHEN {kept} THEN {name} ELSE excluded.{name} END" for name in names)
         values = ", ".join("?" * (len(Row._fields) + _WRITE_COLUMNS))
         return UPSERT.format(table=table, values=values, key=KEYS[table], contents=", ".join(contents))
 
