@@ -47,8 +47,9 @@ def add_attributes(metadata: Metadata, reader: Reader, hidden: tuple[str, ...], 
     """Add the attributes that nothing has used; True if one had to be cut for its size."""
     tidy = Tidy()
     rest: Metadata = {}
+    left_out = SILENT_PREFIXES + hidden
     for key, value in reader.attributes.items():
-        if key in reader.used or _is_silent(key) or (hidden and key.startswith(hidden)):
+        if key in reader.used or key in SILENT_KEYS or key.startswith(left_out) or key.endswith(SILENT_SUFFIXES):
             continue
         if key == USER_METADATA_JSON and (user := reader.mapping(key)):
             for name, item in user.items():
@@ -58,10 +59,6 @@ def add_attributes(metadata: Metadata, reader: Reader, hidden: tuple[str, ...], 
     if rest:
         metadata["attributes"] = rest
     return tidy.cut
-
-
-def _is_silent(key: str) -> bool:
-    return key in SILENT_KEYS or key.startswith(SILENT_PREFIXES) or key.endswith(SILENT_SUFFIXES)
 
 
 def _route(metadata: Metadata, key: str, value: Any, group_id: str | None) -> bool:

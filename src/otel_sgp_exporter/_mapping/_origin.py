@@ -82,7 +82,8 @@ def time_to_first_token_ms(record: Record, reader: Reader) -> float | None:
 def copied(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """A plain dict of the SDK's mapping, which copies itself much faster than it can be read key by key."""
     copy = getattr(attributes, "copy", None)
-    return dict(copy() if copy is not None else attributes or {})
+    found = attributes if copy is None else copy()
+    return found if type(found) is dict else dict(found or {})
 
 
 def _links(record: Record) -> list[dict[str, Any]]:

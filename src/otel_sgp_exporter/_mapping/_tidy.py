@@ -38,6 +38,9 @@ class Tidy:
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """The value with everything that is too large, or not for reading, replaced by its size."""
+        kind = type(value)
+        if kind in _PLAIN or (kind is str and len(value) < _TINY):
+            return value
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, (dict, list, tuple)):
@@ -50,7 +53,7 @@ class Tidy:
             return {"bytes_elided": len(value)}
         return value
 
-    # The two comprehensions decide about most leaves themselves: they run for every value of every payload.
+    # The two comprehensions decide about leaves as `__call__` does: they run for every value of every payload.
     def _mapping(self, value: dict[Any, Any], depth: int) -> Any:
         if not _SPECIAL_KEYS.isdisjoint(value):
             value = _without_blob(_from_langchain(value))
