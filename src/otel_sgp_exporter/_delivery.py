@@ -61,7 +61,7 @@ class Terms:
         wait: Waits as many seconds, or less when the deadline has come closer.
         may_go_on: Whether requests may be sent at the moment; False returns what is left of the batch.
         encoded: Told once the records are encoded, before the first attempt.
-        superseded: Those of the records that their END has made pointless, asked before an attempt is repeated.
+        superseded: Those of the records that their END has made pointless, asked before every attempt but the first.
     """
 
     deadline: Callable[[], float]
@@ -111,8 +111,13 @@ class Delivery:
                 yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE), str(error))
         terms.encoded(sealed)
         requests = Isolation(packed(sealed, self.max_request_bytes))
+        attempted = False
         for request in requests:
-            remaining, verdict = yield from self._until_answered(request, terms)
+            wanted = (yield from _without_superseded(request, terms)) if attempted else request
+            attempted = True
+            if not wanted:
+                continue
+            remaining, verdict = yield from self._until_answered(wanted, terms)
             if not remaining:
                 continue
             if verdict.action is Action.DONE:
@@ -145,9 +150,7 @@ class Delivery:
                 yield Settled(records, Ending(Outcome.DROPPED, verdict.reason), verdict.why)
                 return (), verdict
             terms.wait(backoff)
-            if superseded := terms.superseded(records):
-                yield Settled(superseded, SUPERSEDED)
-                records = [record for record in records if record not in superseded]
+            records = yield from _without_superseded(records, terms)
             if not records or not terms.may_go_on():
                 return records, verdict
         raise AssertionError("there is always a next backoff")
@@ -182,6 +185,15 @@ class Delivery:
             return False
         requests.again(packed(records, min(self.max_request_bytes, too_large // 2)))
         return True
+
+
+def _without_superseded(records: Sequence[Record], terms: Terms) -> Generator[Event, None, Sequence[Record]]:
+    """Those of `records` that are still to be sent."""
+    superseded = terms.superseded(records)
+    if not superseded:
+        return records
+    yield Settled(superseded, SUPERSEDED)
+    return [record for record in records if record not in superseded]
 
 
 def _shortened(record: Record, max_bytes: int) -> bool:

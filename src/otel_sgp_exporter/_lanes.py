@@ -113,7 +113,9 @@ class Lanes:
                 ended.append((queue.take(key), SUPERSEDED))
         if key in self._reasserts:
             self._reasserts.take(key)
-        if self._start_delay_seconds and key in self._starts and self._is_waiting(self._starts[key], record.offered_at):
+        start = self._starts.get(key)
+        # A START with a fragment has been tried before: sending it now would be a retry behind its END.
+        if start is not None and (start.fragment is not None or self._is_waiting(start, record.offered_at)):
             ended.append((self._starts.take(key), SUPERSEDED))
         behind = key in self._starts or key in self._in_flight
         (self._parked if behind else self._queue_of(record)).push(record)
