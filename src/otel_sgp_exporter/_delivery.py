@@ -189,11 +189,10 @@ class Delivery:
 
 def _without_superseded(records: Sequence[Record], terms: Terms) -> Generator[Event, None, Sequence[Record]]:
     """Those of `records` that are still to be sent."""
-    superseded = terms.superseded(records)
-    if not superseded:
-        return records
-    yield Settled(superseded, SUPERSEDED)
-    return [record for record in records if record not in superseded]
+    while superseded := terms.superseded(records):  # again, since more may have come while these were settled
+        yield Settled(superseded, SUPERSEDED)
+        records = [record for record in records if record not in superseded]
+    return records
 
 
 def _shortened(record: Record, max_bytes: int) -> bool:
