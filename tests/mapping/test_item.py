@@ -181,3 +181,9 @@ def test_status_and_error(attributes: Any, events: Any, status: Status, expected
 
 def test_a_span_without_a_name_gets_one() -> None:
     assert item(name="")["name"] == "unnamed"
+
+
+def test_values_of_the_wrong_kind_decide_nothing() -> None:
+    odd = {"error.type": ["cancelled"], "gen_ai.operation.name": {"a": 1}, "gen_ai.usage.input_tokens": 3}
+    mapped = item({**odd, "gen_ai.request.model": "m"}, status=Status(StatusCode.ERROR))
+    assert (mapped["status"], mapped["type"], mapped["output"]["usage"]) == ("ERROR", "COMPLETION", {"input_tokens": 3})

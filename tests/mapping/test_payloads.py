@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 from typing import Any
 
 import pytest
@@ -365,12 +367,56 @@ def test_media_is_named_and_measured_but_not_sent(part: Any, shown: Any) -> None
 
 
 def test_a_long_text_keeps_its_head_and_tail() -> None:
-    mapped = item({**CHAIN, "input.value": "head " + "x y " * 100_000 + " tail"})
+    mapped = item({**CHAIN, "input.value": "head " + "x y " * 300_000 + " tail"})
     text = mapped["input"]["input"]
     assert text.startswith("head ")
     assert text.endswith(" tail")
-    assert "150010 characters left out" in text
+    assert "200010 characters left out" in text
     assert mapped["metadata"]["truncated"] is True
+
+
+@pytest.mark.parametrize("size", [250_000, 900_000])
+def test_a_large_prompt_arrives_whole(size: int) -> None:
+    prompt = ("word " * size)[:size]
+    mapped = item({**LLM, "gen_ai.input.messages": json.dumps([{"role": "user", "content": prompt}])})
+    assert mapped["input"]["messages"] == [{"role": "user", "content": prompt}]
+    assert "truncated" not in mapped["metadata"]
+
+
+def test_a_cut_text_leaves_room_for_the_short_ones_after_it() -> None:
+    short = "Say it again, but this time in Latin, and then once more in the words of a sailor. " * 4
+    said = [{"role": "user", "content": "x y " * 2_000_000}] + [{"role": "user", "content": short}] * 50
+    mapped = item({**LLM, "gen_ai.input.messages": json.dumps(said)})
+    assert [message["content"] for message in mapped["input"]["messages"][1:]] == [short] * 50
+    assert mapped["metadata"]["truncated"] is True
+
+
+def test_a_field_is_bounded_whatever_it_holds() -> None:
+    texts = ["x y " * 100] * 50_000
+    assert len(json.dumps(item({**CHAIN, "input.value": json.dumps(texts)})["input"])) < 5_000_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 50_000, "deadbeef0123" * 1_000, "DEADBEEF0123" * 1_000, "AVeryLongWordInCamelCase" * 500, "a-b_c/d" * 1_000],
+)
+def test_a_long_word_is_no_base64(text: str) -> None:
+    assert item({**CHAIN, "input.value": text})["input"] == {"input": text}
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
+@pytest.mark.parametrize("size", [3_000, 3_001, 3_002])
+def test_the_base64_of_bytes_is_elided(encode: Any, size: int) -> None:
+    text = encode(random.Random(size).randbytes(size)).decode().replace("\n", "")
+    assert item({**CHAIN, "input.value": text})["input"] == {"input": {"bytes_elided": len(text)}}
+
+
+def test_adk_tells_what_a_tool_was_called_with_and_returned() -> None:
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.system": "gcp.vertex.agent"}
+    arguments = {"gcp.vertex.agent.tool_call_args": '{"city": "Oslo"}'}
+    mapped = item({**tool, **arguments, "gcp.vertex.agent.tool_response": '{"result": "rain"}'})
+    assert (mapped["input"], mapped["output"]) == ({"city": "Oslo"}, {"result": "rain"})
+    assert item({**tool, "gcp.vertex.agent.tool_call_args": "N/A"})["input"] == {}
 
 
 def test_a_list_too_long_to_read_is_replaced_by_its_length() -> None:

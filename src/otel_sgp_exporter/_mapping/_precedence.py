@@ -72,6 +72,7 @@ INPUTS: dict[str, tuple[Source, ...]] = {
         _openinference.INPUT_VALUE,
         _openllmetry.ENTITY_INPUT,
         _langsmith.PROMPT,
+        _vendors.ADK_ARGUMENTS,
     ),
     "KB_RETRIEVAL": (
         _genai.RETRIEVAL_QUERY,
@@ -113,6 +114,7 @@ OUTPUTS: dict[str, tuple[Source, ...]] = {
         _openinference.OUTPUT_VALUE,
         _openllmetry.ENTITY_OUTPUT,
         _langsmith.COMPLETION,
+        _vendors.ADK_RESULT,
     ),
     "KB_RETRIEVAL": (
         _openinference.DOCUMENTS,

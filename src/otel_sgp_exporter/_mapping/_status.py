@@ -36,7 +36,7 @@ def read_status(record: Record, reader: Reader) -> Status:
     if not failed and str(exception.get("exception.escaped")).lower() != "true":
         return Status("SUCCESS", {})
     kind, message = _describe(record, reader, exception)
-    cancelled = kind.endswith(_CANCELLATIONS) or reader.get("error.type") in _CANCELLED_TYPES
+    cancelled = kind.endswith(_CANCELLATIONS) or text(reader.get("error.type")) in _CANCELLED_TYPES
     if not failed and not cancelled:
         return Status("SUCCESS", {})
     found = {"error_type": kind, "error_message": message, "error_category": "unknown"}

@@ -29,7 +29,8 @@ def read_usage(reader: Reader) -> Usage:
 
 def is_billed(reader: Reader) -> bool:
     """False for an operation that reports the usage of a call which another span has billed."""
-    return reader.get(OPERATION.key) not in UNBILLED_OPERATIONS
+    operation = reader.get(OPERATION.key)
+    return not isinstance(operation, str) or operation not in UNBILLED_OPERATIONS
 
 
 def number(value: Any) -> int | float | None:
