@@ -3,11 +3,15 @@
 import os
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
 from support import StubServer, settings
+
+hypothesis.settings.register_profile("shared machines", deadline=None)
+hypothesis.settings.load_profile("shared machines")
 
 
 @pytest.fixture(autouse=True)

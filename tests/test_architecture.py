@@ -13,11 +13,15 @@ ROWS = (
     ("__init__",),
     ("_exporter", "_processor"),
     ("_pipeline",),
+    ("_senders",),
+    ("_guard",),
     ("_state", "_journal"),
+    ("_rescue",),
     ("_delivery", "_spool"),
     ("_lanes", "_ledger", "_gate", "_open_spans", "_isolation", "_repair", "_wire", "_transport"),
     ("_mapping",),
     ("_config", "_record", "_outcome", "_process", "_version"),
+    ("_parse",),
 )
 MAX_LINES = 300
 

@@ -8,13 +8,36 @@ import pytest
 from otel_sgp_exporter._config import EXPORTER_SETTINGS, PROCESSOR_SETTINGS, UNSET, ExporterConfig, ProcessorConfig
 
 CREDENTIALS = {"api_key": "k", "account_id": "a"}
+DEFAULTS = ProcessorConfig(
+    max_queue_size=20_000,
+    schedule_delay_millis=250,
+    max_export_batch_size=200,
+    export_timeout_millis=30_000,
+    max_concurrent_exports=8,
+    max_queue_bytes=64 * 2**20,
+    start_delay_millis=0,
+    cancel_open_spans=True,
+    spool=None,
+)
 
 
 def test_defaults() -> None:
     """Nothing set but the credentials."""
     config = ExporterConfig.from_env(**CREDENTIALS)
-    assert config == ExporterConfig("https://api.egp.scale.com", "k", "a", {}, 10_000, 4 * 2**20, "none", 30_000)
-    assert ProcessorConfig.from_env() == ProcessorConfig(20_000, 250, 200, 30_000, 8, 64 * 2**20, 0)
+    assert config == ExporterConfig(
+        endpoint="https://api.egp.scale.com",
+        api_key="k",
+        account_id="a",
+        headers={},
+        timeout_millis=10_000,
+        max_request_bytes=4 * 2**20,
+        compression="none",
+        hide_inputs=False,
+        hide_outputs=False,
+        remote_parent="auto",
+        export_timeout_millis=30_000,
+    )
+    assert ProcessorConfig.from_env() == DEFAULTS
 
 
 def test_arguments_win_over_our_variables_which_win_over_sgp_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +87,7 @@ def test_a_bad_variable_warns_and_falls_back(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "-5")
     monkeypatch.setenv("OTEL_EXPORTER_SGP_START_DELAY", "later")
-    assert ProcessorConfig.from_env() == ProcessorConfig(20_000, 250, 200, 30_000, 8, 64 * 2**20, 0)
+    assert ProcessorConfig.from_env() == DEFAULTS
     assert [record.getMessage() for record in caplog.records] == [
         "OTEL_BSP_MAX_QUEUE_SIZE is ignored: it must be a number.",
         "OTEL_BSP_SCHEDULE_DELAY is ignored: it must be positive.",

@@ -141,7 +141,8 @@ class HostileServer(RuleBasedStateMachine):
     @precondition(lambda self: len(self.senders) < 3)
     @rule(hurry=st.booleans())
     def a_sender_takes_a_batch(self, hurry: bool) -> None:
-        taken = self.state.take(self.clock(), MAX_BYTES, hurry=hurry)
+        self.state.hurries = int(hurry)
+        taken = self.state.take(self.clock(), MAX_BYTES)
         if taken is None:
             return
         records, is_probe = taken

@@ -34,7 +34,7 @@ def test_silence_asked_of_one_sender_is_kept_by_all_and_ended_by_one_probe(trace
         provider, processor = traced(server.url, max_export_batch_size=10, schedule_delay_millis=1)
         spans(provider, 20)
         wait_until(asked.is_set)
-        wait_until(lambda: len(server.requests) > 0 and not processor._pipeline._in_flight)
+        wait_until(lambda: len(server.requests) > 0 and not processor._pipeline._senders.in_flight)
         before = len(server.requests)
         spans(provider, 200)
         assert processor.force_flush()

@@ -98,7 +98,7 @@ def test_an_end_waits_for_its_own_slow_start_and_delays_nothing_else(traced: Tra
         provider, processor = traced(server.url, schedule_delay_millis=1, max_concurrent_exports=2)
         tracer = provider.get_tracer("t")
         slow = tracer.start_span("slow")
-        wait_until(lambda: len(processor._pipeline._in_flight) == 1)
+        wait_until(lambda: len(processor._pipeline._senders.in_flight) == 1)
         slow.end()
         for number in range(20):
             tracer.start_span(f"quick {number}").end()
@@ -235,7 +235,7 @@ def test_a_finaliser_that_ends_a_span_inside_the_pipeline_does_not_deadlock(serv
     provider, processor = traced(server.url)
     span = provider.get_tracer("t").start_span("collected")
     processor.force_flush()
-    with processor._pipeline._locked():
+    with processor._pipeline._guard.locked():
         span.end()
     assert processor.force_flush()
     assert upserts(server.items)[server.items[0]["id"]] == ["start", "end"]

@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final, NamedTuple, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+
+from . import _parse
 
 _logger = logging.getLogger(__package__)
 
@@ -35,81 +36,13 @@ class Setting(NamedTuple):
     meaning: str
 
 
-def _url(value: Any) -> str:
-    parts = urlsplit(str(value))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http:// or https:// URL.")
-    return str(value).rstrip("/")
-
-
-def checked_token(value: Any) -> str:
-    """`value` when it can stand in a header; raises ValueError without repeating it."""
-    if not isinstance(value, str) or not all(" " < character <= "~" for character in value):
-        raise ValueError("must be printable ASCII without spaces.")
-    return value
-
-
-def _key(value: Any) -> str | Callable[[], str]:
-    return value if callable(value) else checked_token(value)
-
-
-def _headers(value: Any) -> dict[str, str]:
-    if isinstance(value, Mapping):
-        pairs = list(value.items())
-    elif ":" in value.partition("=")[0]:  # the official client's form: one `Key: value` per line
-        pairs = [line.partition(":")[::2] for line in value.splitlines() if line.strip()]
-    else:  # OpenTelemetry's form: k=v,k2=v2
-        pairs = [unquote(pair).partition("=")[::2] for pair in value.split(",") if pair.strip()]
-    headers = {str(name).strip().lower(): str(text).strip() for name, text in pairs}
-    if not all(name and f"{name}{text}".isprintable() and f"{name}{text}".isascii() for name, text in headers.items()):
-        raise ValueError("must be k=v,k2=v2 in printable ASCII.")
-    return headers
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool):
-        raise ValueError("must be a number.")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError("must be a number.") from None
-    if number != number or number in (float("inf"), float("-inf")):
-        raise ValueError("must be a finite number.")
-    return number
-
-
-def _positive(value: Any) -> float:
-    number = _number(value)
-    if number <= 0:
-        raise ValueError("must be positive.")
-    return number
-
-
-def _count(value: Any) -> int:
-    number = _number(value)
-    if number <= 0 or number != int(number):
-        raise ValueError("must be a positive integer.")
-    return int(number)
-
-
-def _delay(value: Any) -> float | None:
-    if value is None or str(value).strip().lower() == "off":
-        return None
-    number = _number(value)
-    if number < 0:
-        raise ValueError("must be a number of milliseconds, at least 0, or 'off'.")
-    return number
-
-
-def _compression(value: Any) -> str:
-    if str(value).lower() not in ("none", "gzip"):
-        raise ValueError("must be 'none' or 'gzip'.")
-    return str(value).lower()
-
-
 _OWN = "OTEL_EXPORTER_SGP_"
 _EXPORT_TIMEOUT = Setting(
-    "export_timeout_millis", ("OTEL_BSP_EXPORT_TIMEOUT",), 30_000.0, _positive, "Budget of a batch, retries included."
+    "export_timeout_millis",
+    ("OTEL_BSP_EXPORT_TIMEOUT",),
+    30_000.0,
+    _parse.positive,
+    "Budget of a batch, retries included.",
 )
 
 EXPORTER_SETTINGS = (
@@ -117,61 +50,96 @@ EXPORTER_SETTINGS = (
         "endpoint",
         (_OWN + "ENDPOINT", "SGP_CLIENT_BASE_URL"),
         "https://api.egp.scale.com",
-        _url,
+        _parse.url,
         "Base URL of the SGP API.",
     ),
     Setting(
         "api_key",
         (_OWN + "API_KEY", "SGP_API_KEY"),
         None,
-        _key,
+        _parse.key,
         "Sent as `x-api-key`. As an argument also a callable, asked again after a 401.",
     ),
     Setting(
-        "account_id", (_OWN + "ACCOUNT_ID", "SGP_ACCOUNT_ID"), None, checked_token, "Sent as `x-selected-account-id`."
+        "account_id", (_OWN + "ACCOUNT_ID", "SGP_ACCOUNT_ID"), None, _parse.token, "Sent as `x-selected-account-id`."
     ),
     Setting(
         "headers",
         (_OWN + "HEADERS", "SGP_CLIENT_CUSTOM_HEADERS"),
         {},
-        _headers,
+        _parse.headers,
         "More request headers: `k=v,k2=v2`; the fallback has a `Key: value` per line.",
     ),
     Setting(
-        "timeout_millis", (_OWN + "TIMEOUT",), 10_000.0, _positive, "Deadline of one request, connecting included."
+        "timeout_millis",
+        (_OWN + "TIMEOUT",),
+        10_000.0,
+        _parse.positive,
+        "Deadline of one request, connecting included.",
     ),
-    Setting("max_request_bytes", (_OWN + "MAX_REQUEST_BYTES",), 4 * _MIB, _count, "Largest request body."),
-    Setting("compression", (_OWN + "COMPRESSION",), "none", _compression, "`gzip` only for a server known to take it."),
+    Setting("max_request_bytes", (_OWN + "MAX_REQUEST_BYTES",), 4 * _MIB, _parse.count, "Largest request body."),
+    Setting(
+        "compression", (_OWN + "COMPRESSION",), "none", _parse.compression, "`gzip` only for a server known to take it."
+    ),
+    Setting("hide_inputs", (_OWN + "HIDE_INPUTS",), False, _parse.flag, "Leave out what spans were given."),
+    Setting("hide_outputs", (_OWN + "HIDE_OUTPUTS",), False, _parse.flag, "Leave out what spans returned."),
+    Setting(
+        "remote_parent",
+        (_OWN + "REMOTE_PARENT",),
+        "auto",
+        _parse.remote_parent,
+        "Parents in other processes: `auto` links those marked as exported to SGP, `link` all, `root` none.",
+    ),
     _EXPORT_TIMEOUT,
 )
 
 PROCESSOR_SETTINGS = (
-    Setting("max_queue_size", ("OTEL_BSP_MAX_QUEUE_SIZE",), 20_000, _count, "Records held, those in flight included."),
     Setting(
-        "schedule_delay_millis", ("OTEL_BSP_SCHEDULE_DELAY",), 250.0, _positive, "How long a record waits for company."
+        "max_queue_size", ("OTEL_BSP_MAX_QUEUE_SIZE",), 20_000, _parse.count, "Records held, those in flight included."
+    ),
+    Setting(
+        "schedule_delay_millis",
+        ("OTEL_BSP_SCHEDULE_DELAY",),
+        250.0,
+        _parse.positive,
+        "How long a record waits for company.",
     ),
     Setting(
         "max_export_batch_size",
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE",),
         200,
-        _count,
+        _parse.count,
         "Records in one request; the server takes 1000.",
     ),
     _EXPORT_TIMEOUT,
-    Setting("max_concurrent_exports", (_OWN + "MAX_CONCURRENT_EXPORTS",), 8, _count, "Requests in flight."),
+    Setting("max_concurrent_exports", (_OWN + "MAX_CONCURRENT_EXPORTS",), 8, _parse.count, "Requests in flight."),
     Setting(
         "max_queue_bytes",
         (_OWN + "MAX_QUEUE_BYTES",),
         64 * _MIB,
-        _count,
+        _parse.count,
         "Bytes held, encoded and in flight included.",
     ),
     Setting(
         "start_delay_millis",
         (_OWN + "START_DELAY",),
         0.0,
-        _delay,
+        _parse.delay,
         "`0`: a START for every span. `N`: only for spans still open after N ms. `off` (or None): none.",
+    ),
+    Setting(
+        "cancel_open_spans",
+        (_OWN + "CANCEL_OPEN_SPANS",),
+        True,
+        _parse.flag,
+        "Close spans as CANCELED that are still open at shutdown.",
+    ),
+    Setting(
+        "spool",
+        (_OWN + "SPOOL_DIR",),
+        None,
+        _parse.directory,
+        "Directory that keeps ENDs which could not be delivered, for the next process or `otel-sgp replay`.",
     ),
 )
 
@@ -189,6 +157,9 @@ class ExporterConfig:
     timeout_millis: float
     max_request_bytes: int
     compression: str
+    hide_inputs: bool
+    hide_outputs: bool
+    remote_parent: Literal["auto", "link", "root"]
     export_timeout_millis: float
 
     @classmethod
@@ -218,6 +189,8 @@ class ProcessorConfig:
     max_concurrent_exports: int
     max_queue_bytes: int
     start_delay_millis: float | None
+    cancel_open_spans: bool = True
+    spool: str | None = None
 
     @classmethod
     def from_env(cls, **arguments: Any) -> ProcessorConfig:
@@ -250,7 +223,7 @@ def _resolved(settings: tuple[Setting, ...], arguments: Mapping[str, Any]) -> di
 
 def resolve(setting: Setting, argument: Any = UNSET) -> Resolved:
     """Where `setting` comes from. Blank is unset; a bad argument raises, a bad variable warns and is passed over."""
-    if not _is_blank(argument) and not (argument is None and setting.parse is not _delay):
+    if not _is_blank(argument) and not (argument is None and setting.parse is not _parse.delay):
         try:
             return Resolved(setting.parse(_stripped(argument)), "argument")
         except ValueError as complaint:

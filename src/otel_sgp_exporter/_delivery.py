@@ -102,10 +102,7 @@ class Delivery:
         sealed = []
         for record in records:
             try:
-                if record.fragment is None:
-                    self._encoder.seal(record)
-                if len(record.fragment or b"") > self.max_request_bytes:
-                    _shortened(record, self.max_request_bytes - ENVELOPE_BYTES)
+                self.seal(record)
                 sealed.append(record)
             except EncodeError as error:
                 yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE), str(error))
@@ -130,6 +127,13 @@ class Delivery:
                 yield Settled(remaining, refused, verdict.why)
                 if len(remaining) == 1 and requests.refused(verdict.status):
                     yield Settled(requests.rest(), refused, verdict.why)
+
+    def seal(self, record: Record) -> None:
+        """Encode `record`, unless it is, in a size that can be sent. Raises EncodeError."""
+        if record.fragment is None:
+            self._encoder.seal(record)
+        if len(record.fragment or b"") > self.max_request_bytes:
+            _shortened(record, self.max_request_bytes - ENVELOPE_BYTES)
 
     def _until_answered(
         self, records: Sequence[Record], terms: Terms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +13,10 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ._config import ExporterConfig
 from ._delivery import Delivery, Returned, Settled, Terms
+from ._mapping import MappingOptions
 from ._outcome import DELIVERED
 from ._record import Phase, Record, snapshot
+from ._spool import Spool
 from ._transport import HttpTransport, untraced
 from ._version import __version__
 from ._wire import Encoder, Redactor
@@ -31,12 +34,16 @@ class SGPSpanExporter(SpanExporter):
 
     Args:
         endpoint: Base URL of the SGP API.
-        api_key: Sent as `x-api-key`; a callable is asked before each request.
+        api_key: Sent as `x-api-key`; a callable is asked again after a 401.
         account_id: Sent as `x-selected-account-id`.
         headers: More request headers.
         timeout_millis: Deadline of one request, connecting included.
         max_request_bytes: Largest request body.
         compression: `"none"` or `"gzip"`.
+        hide_inputs: Leave out what spans were given.
+        hide_outputs: Leave out what spans returned.
+        remote_parent: Which parents in other processes to link: `"auto"` those marked as exported to SGP, `"link"`
+            all, `"root"` none.
         redact: Sees each finished item and returns what to send. When it raises, the item goes without its content.
         export_timeout_millis: Budget of one `export`, retries included.
 
@@ -56,6 +63,9 @@ class SGPSpanExporter(SpanExporter):
         timeout_millis: float | None = None,
         max_request_bytes: int | None = None,
         compression: str | None = None,
+        hide_inputs: bool | None = None,
+        hide_outputs: bool | None = None,
+        remote_parent: str | None = None,
         redact: Redactor | None = None,
         export_timeout_millis: float | None = None,
     ) -> None:
@@ -67,15 +77,24 @@ class SGPSpanExporter(SpanExporter):
             timeout_millis=timeout_millis,
             max_request_bytes=max_request_bytes,
             compression=compression,
+            hide_inputs=hide_inputs,
+            hide_outputs=hide_outputs,
+            remote_parent=remote_parent,
             export_timeout_millis=export_timeout_millis,
         )
         self._shut_down = threading.Event()
         self.delivery = Delivery(
             HttpTransport(self._config, USER_AGENT),
-            Encoder(redact=redact),
+            Encoder(
+                MappingOptions(self._config.hide_inputs, self._config.hide_outputs, self._config.remote_parent), redact
+            ),
             request_seconds=self._config.timeout_millis / 1000,
             max_request_bytes=self._config.max_request_bytes,
         )
+
+    def spool_in(self, directory: str | os.PathLike[str]) -> Spool:
+        """The spool for what this exporter could not deliver."""
+        return Spool(directory, endpoint=self._config.endpoint, account_id=self._config.account_id)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send the END of each span and wait. FAILURE when any of them was not delivered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span
@@ -32,6 +33,8 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         max_concurrent_exports: Requests in flight at most.
         max_queue_bytes: Bytes held at most: queued, encoded and in flight.
         start_delay_millis: 0 sends a START for every span; N only for spans still open after N ms; None or "off" none.
+        cancel_open_spans: Close spans as CANCELED that SGP shows as running at shutdown; True unless set.
+        spool: Directory that keeps ENDs which could not be delivered, for the next process or `otel-sgp replay`.
 
     Raises:
         ValueError: An argument is wrong; the text names it.
@@ -53,6 +56,8 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         max_concurrent_exports: int | None = None,
         max_queue_bytes: int | None = None,
         start_delay_millis: float | str | Unset | None = UNSET,
+        cancel_open_spans: bool | None = None,
+        spool: str | os.PathLike[str] | None = None,
     ) -> None:
         config = ProcessorConfig.from_env(
             max_queue_size=max_queue_size,
@@ -62,13 +67,16 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
             max_concurrent_exports=max_concurrent_exports,
             max_queue_bytes=max_queue_bytes,
             start_delay_millis=start_delay_millis,
+            cancel_open_spans=cancel_open_spans,
+            spool=spool,
         )
         delivery = getattr(span_exporter, "delivery", None)
         if not isinstance(delivery, Delivery):
             raise TypeError(f"span_exporter must be an SGPSpanExporter, not {type(span_exporter).__name__}.")
         self._exporter = span_exporter
         self._sends_starts = config.start_delay_millis is not None
-        self._pipeline = Pipeline(delivery, config)
+        kept_in = span_exporter.spool_in(config.spool) if config.spool else None  # type: ignore[attr-defined]
+        self._pipeline = Pipeline(delivery, config, kept_in)
         self._complained = False
 
     @property

@@ -18,7 +18,7 @@ from ._repair import cancelled
 class State:
     """Moves records between their places, and counts them. Knows no thread, no lock and no clock.
 
-    Times are monotonic seconds. `hurry` is on while someone flushes or closes: then nothing lingers.
+    Times are monotonic seconds.
     """
 
     def __init__(self, config: ProcessorConfig) -> None:
@@ -29,7 +29,10 @@ class State:
         self.gate = Gate()
         self.open_spans = OpenSpans()
         self.closed = False
+        self.hurries = 0
+        """How many flush or close at the moment: while there are any, nothing lingers."""
         self.last_delivery = -float("inf")
+        self.just_delivered = False
 
     def admit(self, record: Record, now: float) -> None:
         """A record comes in."""
@@ -46,21 +49,25 @@ class State:
         """True when a whole batch waits."""
         return self.lanes.is_full(self._max_records, max_bytes)
 
-    def due_at(self, max_bytes: int, *, hurry: bool) -> float | None:
+    @property
+    def in_hurry(self) -> bool:
+        return self.hurries > 0
+
+    def due_at(self, max_bytes: int) -> float | None:
         """When the next batch may go; None when there is nothing to send, or only an event can tell."""
-        due = self.lanes.next_due(0 if hurry else self._linger_seconds)
+        due = self.lanes.next_due(self._linger_seconds)
         if due is None or self.gate.opens_at == float("inf"):
             return None
-        if hurry or self.is_full(max_bytes):
+        if self.in_hurry or self.is_full(max_bytes):
             due = -float("inf")
         return max(due, self.gate.opens_at)
 
-    def take(self, now: float, max_bytes: int, *, hurry: bool) -> tuple[Sequence[Record], bool] | None:
+    def take(self, now: float, max_bytes: int) -> tuple[Sequence[Record], bool] | None:
         """The next batch, and whether it is a probe; None when nothing may go at the moment."""
-        due = self.due_at(max_bytes, hurry=hurry)
+        due = self.due_at(max_bytes)
         if due is None or due > now:
             return None
-        records = self.lanes.take(self._max_records, max_bytes, now, hurry=hurry)
+        records = self.lanes.take(self._max_records, max_bytes, now, hurry=self.in_hurry)
         return records, self.gate.enter()
 
     def happened(self, event: Event, now: float, *, probe: bool) -> None:
@@ -79,7 +86,7 @@ class State:
                 self.gate.open()
 
     def _settled(self, settled: Settled, now: float) -> None:
-        delivered = settled.ending.outcome is Outcome.DELIVERED
+        delivered = self.just_delivered = settled.ending.outcome is Outcome.DELIVERED
         for record in settled.records:
             self.lanes.settle(record, delivered=delivered)
             self.ledger.ended(record, settled.ending)

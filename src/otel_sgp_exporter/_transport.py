@@ -17,8 +17,9 @@ import httpcore
 import httpx
 from opentelemetry import context as otel_context
 
-from ._config import ExporterConfig, checked_token
+from ._config import ExporterConfig
 from ._outcome import Reply, TransportError
+from ._parse import token
 
 _CONNECT_SECONDS = 3.0
 _KEEPALIVE_SECONDS = 90.0
@@ -112,7 +113,7 @@ class HttpTransport:
         key = self._key
         if key is None:
             try:
-                key = self._key = checked_token(self._ask_for_key and self._ask_for_key())
+                key = self._key = token(self._ask_for_key and self._ask_for_key())
             except Exception as error:  # its text may hold a secret
                 raise TransportError(f"api_key() failed: {type(error).__name__}", body_sent=False) from error
         return key
@@ -227,8 +228,8 @@ def untraced() -> Iterator[None]:
     context = otel_context.get_current()
     for key in filter(None, keys):
         context = otel_context.set_value(key, True, context)
-    token = otel_context.attach(context)
+    attached = otel_context.attach(context)
     try:
         yield
     finally:
-        otel_context.detach(token)
+        otel_context.detach(attached)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from ._mapping import MappingOptions, to_item
+from ._mapping import MappingOptions, TraceMemory, to_item
 from ._record import Record
 
 Redactor: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
@@ -26,16 +26,20 @@ class EncodeError(ValueError):
 
 
 class Encoder:
-    """Maps and encodes records. Any number of threads may use one."""
+    """Maps and encodes records. Any number of threads may use one.
+
+    It remembers, within bounds, what spans of one trace tell about each other (see `TraceMemory`).
+    """
 
     def __init__(self, options: MappingOptions | None = None, redact: Redactor | None = None) -> None:
         self._options = options or MappingOptions()
         self._redact = redact
+        self._memory = TraceMemory()
 
     def seal(self, record: Record) -> None:
         """Turn `record` into its encoded item. Raises EncodeError when that cannot be done."""
         try:
-            item = to_item(record, self._options)
+            item = to_item(record, self._options, self._memory)
             if self._redact is not None:
                 item = _redacted(item, self._redact)
             record.seal(_encode(item))

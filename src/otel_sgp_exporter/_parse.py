@@ -1,0 +1,98 @@
+"""Texts and arguments to the values of settings. What cannot be one raises ValueError with the complaint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+
+def url(value: Any) -> str:
+    parts = urlsplit(str(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// URL.")
+    return str(value).rstrip("/")
+
+
+def token(value: Any) -> str:
+    """`value` when it can stand in a header; raises ValueError without repeating it."""
+    if not isinstance(value, str) or not all(" " < character <= "~" for character in value):
+        raise ValueError("must be printable ASCII without spaces.")
+    return value
+
+
+def key(value: Any) -> str | Callable[[], str]:
+    return value if callable(value) else token(value)
+
+
+def headers(value: Any) -> dict[str, str]:
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    elif ":" in value.partition("=")[0]:  # the official client's form: one `Key: value` per line
+        pairs = [line.partition(":")[::2] for line in value.splitlines() if line.strip()]
+    else:  # OpenTelemetry's form: k=v,k2=v2
+        pairs = [unquote(pair).partition("=")[::2] for pair in value.split(",") if pair.strip()]
+    found = {str(name).strip().lower(): str(text).strip() for name, text in pairs}
+    if not all(name and f"{name}{text}".isprintable() and f"{name}{text}".isascii() for name, text in found.items()):
+        raise ValueError("must be k=v,k2=v2 in printable ASCII.")
+    return found
+
+
+def number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError("must be a number.")
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("must be a number.") from None
+    if found - found != 0:
+        raise ValueError("must be a finite number.")
+    return found
+
+
+def positive(value: Any) -> float:
+    found = number(value)
+    if found <= 0:
+        raise ValueError("must be positive.")
+    return found
+
+
+def count(value: Any) -> int:
+    found = number(value)
+    if found <= 0 or found != int(found):
+        raise ValueError("must be a positive integer.")
+    return int(found)
+
+
+def delay(value: Any) -> float | None:
+    if value is None or str(value).strip().lower() == "off":
+        return None
+    found = number(value)
+    if found < 0:
+        raise ValueError("must be a number of milliseconds, at least 0, or 'off'.")
+    return found
+
+
+def compression(value: Any) -> str:
+    if str(value).lower() not in ("none", "gzip"):
+        raise ValueError("must be 'none' or 'gzip'.")
+    return str(value).lower()
+
+
+def flag(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError("must be true or false.")
+    return str(value).lower() == "true"
+
+
+def remote_parent(value: Any) -> str:
+    if str(value).lower() not in ("auto", "link", "root"):
+        raise ValueError("must be 'auto', 'link' or 'root'.")
+    return str(value).lower()
+
+
+def directory(value: Any) -> str:
+    return str(os.fspath(value))

@@ -1,0 +1,195 @@
+"""The sender threads: each takes a batch, delivers it, and says what became of it."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from . import _process
+from ._config import ProcessorConfig
+from ._delivery import Delivery, Event, Failed, Settled, Terms
+from ._guard import Guard
+from ._journal import Journal
+from ._outcome import DropReason, Ending, Outcome
+from ._record import Phase, Record
+from ._rescue import deliver_spooled, rescued
+from ._spool import Spool
+from ._state import State
+from ._transport import untraced
+
+_logger = logging.getLogger(__package__)
+
+_INTERNAL = Ending(Outcome.DROPPED, DropReason.INTERNAL)
+
+
+class _Batch(NamedTuple):
+    """Records in flight. The future ends with the batch; there are never more of them than senders."""
+
+    future: Future[None]
+    records: Sequence[Record]
+    is_probe: bool
+
+
+class Senders:
+    """As many daemon threads as requests may be in flight, started with the first record.
+
+    Args:
+        guard: Of the state that batches are taken from.
+        delivery: Delivers a batch.
+        config: Of the processor.
+        journal: Is told what becomes of batches.
+        spool: Keeps what cannot be delivered.
+        close_deadline: When all have to be done, on the delivery's clock; infinite until somebody closes.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        delivery: Delivery,
+        config: ProcessorConfig,
+        journal: Journal,
+        spool: Spool | None,
+        close_deadline: Callable[[], float],
+    ) -> None:
+        self._guard = guard
+        self._delivery = delivery
+        self._config = config
+        self._journal = journal
+        self._spool = spool
+        self._close_deadline = close_deadline
+        self._clock = delivery.clock
+        self._started = False
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self.in_flight: dict[Future[None], Sequence[Record]] = {}
+        self.closing = threading.Event()
+
+    def wake(self, state: State, was_idle: bool) -> None:
+        """Records came in; the lock is held."""
+        if not self._started and not state.closed:
+            self._start()
+        if self._idle and (was_idle or state.is_full(self._delivery.max_request_bytes)):
+            self._guard.work.notify()
+
+    def _start(self) -> None:
+        # Daemons, so that a hanging backend cannot keep the process; started from an empty context, so that they do
+        # not inherit the span that happened to be current.
+        self._started = True
+        _process.watch_exit()
+        for number in range(self._config.max_concurrent_exports):
+            thread = threading.Thread(target=self._run, name=f"sgp-export-{number}", daemon=True)
+            try:
+                contextvars.Context().run(thread.start)
+            except RuntimeError as error:  # the interpreter exits, or is one without threads: `send_here` will do it
+                _logger.warning("%d of %d senders run: %s", number, self._config.max_concurrent_exports, error)
+                return
+            self._threads.append(thread)
+
+    def send_here(self) -> None:
+        """Where no thread could be started, whoever waits does the work."""
+        while not self._threads:
+            with self._guard.locked() as state:
+                batch = self._take(state)
+            if batch is None:
+                return
+            self._send(batch)
+
+    def _run(self) -> None:
+        with untraced():
+            while (batch := self._next_batch()) is not None:
+                self._send(batch)
+                self._replay_spooled()
+
+    def _next_batch(self) -> _Batch | None:
+        """Waits for a batch; None when the pipeline is closed."""
+        with self._guard.locked() as state:
+            while (batch := self._take(state)) is None and not state.closed:
+                due = state.due_at(self._delivery.max_request_bytes)
+                self._idle += 1
+                self._guard.work.wait(None if due is None else due - self._clock())
+                self._idle -= 1
+                self._guard.admit()
+            return batch
+
+    def _take(self, state: State) -> _Batch | None:
+        taken = state.take(self._clock(), self._delivery.max_request_bytes)
+        if taken is None:
+            return None
+        batch = _Batch(Future(), *taken)
+        self.in_flight[batch.future] = batch.records
+        if not state.lanes.is_idle:
+            self._guard.work.notify()  # someone has to watch what is left
+        return batch
+
+    def _send(self, batch: _Batch) -> None:
+        unsettled = {record.key: record for record in batch.records}
+        try:
+            for event in rescued(self._delivery.deliver(batch.records, self._terms(batch)), self._spool):
+                self._happened(event, batch)
+                if not isinstance(event, Failed):
+                    for record in event.records:
+                        del unsettled[record.key]
+        except BaseException:
+            _logger.exception("A sender failed; %d records are lost", len(unsettled))
+            self._happened(Settled(list(unsettled.values()), _INTERNAL), batch)
+        finally:
+            with self._guard.locked() as state:
+                del self.in_flight[batch.future]
+                if batch.is_probe:
+                    state.gate.leave()
+                    self._guard.work.notify_all()
+                self._guard.progress.notify_all()
+            batch.future.set_result(None)
+
+    def _terms(self, batch: _Batch) -> Terms:
+        give_up_at = self._clock() + self._config.export_timeout_millis / 1000
+        with self._guard.locked() as state:
+            return Terms(
+                deadline=lambda: min(give_up_at, self._close_deadline()),
+                wait=lambda seconds: time.sleep(seconds) if self.closing.is_set() else self.closing.wait(seconds),
+                may_go_on=lambda: batch.is_probe or state.gate.is_open,
+                encoded=self._recharge,
+                superseded=self._superseded,
+            )
+
+    def _happened(self, event: Event, batch: _Batch) -> None:
+        now = self._clock()
+        with self._guard.locked() as state:
+            was_open = state.gate.is_open
+            state.happened(event, now, probe=batch.is_probe)
+            if state.gate.is_open and not was_open:
+                self._guard.work.notify_all()
+            else:
+                self._guard.work.notify()
+            self._guard.progress.notify_all()
+            lost = state.ledger.lost()
+        self._journal.note(event, lost, now)
+
+    def _recharge(self, records: Sequence[Record]) -> None:
+        if self._spool is not None:
+            self._spool.overtake([record for record in records if record.phase is Phase.END])
+        with self._guard.locked() as state:
+            for record in records:
+                state.lanes.recharge(record, len(record.fragment or b""))
+
+    def _superseded(self, records: Sequence[Record]) -> Sequence[Record]:
+        with self._guard.locked() as state:
+            return state.lanes.superseded(records)
+
+    def _replay_spooled(self) -> None:
+        """After a success and with nothing else to do, send what an outage left behind."""
+        if self._spool is None:
+            return
+        with self._guard.locked() as state:
+            if state.in_hurry or not state.lanes.is_idle or not state.just_delivered:
+                return
+        give_up_at = self._clock() + self._config.export_timeout_millis / 1000
+        terms = Terms(lambda: min(give_up_at, self._close_deadline()), self.closing.wait)
+        claimed = self._spool.claim(self._config.max_export_batch_size, self._delivery.max_request_bytes)
+        for event in deliver_spooled(self._delivery, self._spool, claimed, terms):
+            self._journal.note(event, {}, self._clock())

@@ -1,0 +1,161 @@
+"""A SQLite file that many processes and threads share, and that may be locked, full, broken or gone at any moment.
+
+A connection lives for one operation, and the file keeps SQLite's rollback journal. A connection that is open during a
+fork makes the child believe that it holds the parent's locks; and WAL breaks on network volumes, which is where the
+files that survive a container usually are. WAL would be no faster either: the time goes to the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+_logger = logging.getLogger(__package__)
+
+_BUSY_SECONDS = 5.0
+_LOCKED = "database is locked"  # SQLITE_BUSY; error codes are there from Python 3.11 on only
+_LOCKED_SECONDS = 0.05
+_MAX_CORRUPT_FILES = 9
+_CHANGE_COUNTER_AT = 24  # in the header of a SQLite file
+
+T = TypeVar("T")
+
+# One operation at a time in this process, and none during a fork: the child finds SQLite at rest. Reentrant, so that
+# a signal handler may fork.
+one_operation = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=one_operation.acquire, after_in_parent=one_operation.release, after_in_child=one_operation.release
+    )
+
+
+class SharedFile:
+    """Runs operations, a transaction each. What goes wrong is logged when it begins and when it is over, not raised.
+
+    Args:
+        path: The file; it and its directory are made when they are needed, for this user only.
+        schema: SQL that makes the tables where they are missing and sets `user_version`.
+    """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self.path = path
+        self._schema = schema
+        self._troubles: set[str] = set()
+
+    def run(
+        self,
+        what: str,
+        operation: Callable[[sqlite3.Connection], T],
+        *,
+        create: bool = False,
+        begin: str = "BEGIN IMMEDIATE",
+    ) -> T | None:
+        """What `operation` returns, once it is committed; None if it fails, or if there is no file to look into.
+
+        `what` completes "cannot ..." in the log.
+        """
+        if not create and not os.path.exists(self.path):
+            return None
+        try:
+            try:
+                result = self._transact_in_turn(operation, begin)
+            except sqlite3.DatabaseError as error:
+                if not _is_corrupt(error):
+                    raise
+                _logger.error("%s is corrupt, it is moved aside and begun anew: %s", self.path, error)
+                result = self._transact_in_turn(operation, begin)
+        except (sqlite3.Error, OSError) as error:
+            self.note(what, str(error))
+            return None
+        self.note(what, None)
+        return result
+
+    def version(self) -> object:
+        """Another one after each commit, whoever makes it; None when there is no file."""
+        try:
+            # Alone, because closing a file drops all locks that the process has on it.
+            with _alone(), open(self.path, "rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                file.seek(_CHANGE_COUNTER_AT)
+                return status.st_ino, status.st_mtime_ns, file.read(4)
+        except (sqlite3.Error, OSError):
+            return None
+
+    def note(self, what: str, trouble: str | None) -> None:
+        """Log that `what` cannot be done because of `trouble`, or can be done again; only when that is new."""
+        if trouble is not None and what not in self._troubles:
+            self._troubles.add(what)
+            _logger.error("The spool %s cannot %s: %s", self.path, what, trouble)
+        elif trouble is None and what in self._troubles:
+            self._troubles.discard(what)
+            _logger.warning("The spool %s can %s again", self.path, what)
+
+    def _transact_in_turn(self, operation: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        # SQLite would wait in here, but in ever longer steps, so that of many processes some come last for seconds;
+        # and it would do so under our lock, which a fork waits for.
+        give_up_at = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._transact(operation, begin)
+            except sqlite3.OperationalError as error:
+                if str(error) != _LOCKED or time.monotonic() >= give_up_at:
+                    raise
+            time.sleep(random.uniform(0, _LOCKED_SECONDS))  # noqa: S311  # no secret hangs on it
+
+    def _transact(self, operation: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        with _alone():
+            self._create()
+            inode = os.stat(self.path).st_ino
+            try:
+                return self._transact_in_connection(operation, begin)
+            except sqlite3.DatabaseError as error:
+                if _is_corrupt(error):
+                    self._set_aside(inode)
+                raise
+
+    def _transact_in_connection(self, operation: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        # mode=rw: SQLite would make the file readable to everybody.
+        uri = f"{self.path.as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_LOCKED_SECONDS, isolation_level=None)) as connection:
+            if connection.execute("PRAGMA user_version").fetchone() == (0,):
+                connection.executescript(self._schema)
+            connection.execute(begin)
+            result = operation(connection)
+            connection.execute("COMMIT")
+            return result
+
+    def _create(self) -> None:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+    def _set_aside(self, inode: int) -> None:
+        """Rename the file, unless another process has done so and begun a new one."""
+        if os.stat(self.path).st_ino != inode:
+            return
+        names = [f"{self.path}.corrupt-{number}" for number in range(1, _MAX_CORRUPT_FILES + 1)]
+        # No journal is left to move: SQLite plays it back, or deletes it, before it can tell that the file is corrupt.
+        os.replace(self.path, next((name for name in names if not os.path.exists(name)), names[-1]))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    if not one_operation.acquire(timeout=_BUSY_SECONDS):
+        raise sqlite3.OperationalError("the disk does not answer")
+    try:
+        yield
+    finally:
+        one_operation.release()
+
+
+def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
+    # SQLITE_CORRUPT and SQLITE_NOTADB are of the base class itself; error codes are there from Python 3.11 on only.
+    return type(error) is sqlite3.DatabaseError
