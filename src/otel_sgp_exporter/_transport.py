@@ -92,8 +92,11 @@ class HttpTransport:
             body = (gzip.compress(b"".join(body), compresslevel=1),)
             size = len(body[0])
         content = _Content(body)
-        headers: dict[bytes | str, bytes | str] = {**self._headers, "content-length": str(size)}
-        headers["x-api-key"] = self._current_key()
+        headers = [
+            *self._headers.items(),
+            ("content-length", str(size)),
+            ("x-api-key", self._current_key()),
+        ]
         try:
             with self._pool.stream(
                 "PUT",

@@ -1,0 +1,74 @@
+"""The processor with a spool: what an outage or the end of the process left behind arrives later."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_sgp_exporter import ConcurrentBatchSpanProcessor
+from support import Answer, Request, StubServer, upserts, wait_until
+
+Traced = Callable[..., tuple[TracerProvider, ConcurrentBatchSpanProcessor]]
+
+
+def down(request: Request) -> Answer:
+    return Answer(503)
+
+
+def test_ends_that_shutdown_could_not_deliver_are_spooled_and_sent_by_the_next_process(
+    traced: Traced, tmp_path: Path
+) -> None:
+    """The next processor sends them after its first success."""
+    with StubServer(down) as server:
+        provider, processor = traced(server.url, spool=tmp_path)
+        for number in range(30):
+            provider.get_tracer("t").start_span(f"kept {number}").end()
+        processor.shutdown(1000)
+        stats = processor.stats()
+        assert (stats.spooled, stats.lost, stats.pending) == (30, {}, 0)
+        server._script = lambda request: None
+        server.requests.clear()
+        provider, processor = traced(server.url, spool=tmp_path)
+        provider.get_tracer("t").start_span("new").end()
+        wait_until(lambda: sum(name.startswith("kept") for name in (i["name"] for i in server.items)) == 30)
+        assert {tuple(arrived) for arrived in upserts(server.items).values()} == {("end",), ("start", "end")}
+
+
+def test_ends_whose_budget_is_spent_are_spooled(traced: Traced, tmp_path: Path) -> None:
+    """An outage longer than the retries costs no END."""
+    with StubServer(down) as server:
+        provider, processor = traced(server.url, export_timeout_millis=300, spool=tmp_path)
+        provider.get_tracer("t").start_span("kept").end()
+        result = processor.flush(5000)
+        assert (result.pending, result.lost) == (0, {})
+        assert processor.stats().spooled == 1
+
+
+def test_without_a_spool_they_are_lost_and_counted(traced: Traced) -> None:
+    """The spool is what makes the difference."""
+    with StubServer(down) as server:
+        provider, processor = traced(server.url, export_timeout_millis=300)
+        provider.get_tracer("t").start_span("lost").end()
+        result = processor.flush(5000)
+        assert sum(result.lost.values()) == 1
+
+
+def test_no_key_reaches_the_disk(traced: Traced, tmp_path: Path) -> None:
+    """What is spooled are spans."""
+    with StubServer(down) as server:
+        provider, processor = traced(server.url, spool=tmp_path)
+        provider.get_tracer("t").start_span("kept").end()
+        processor.shutdown(500)
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert files
+    assert not any(b"key-for-tests" in path.read_bytes() for path in files)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+
+
+@pytest.mark.parametrize("spool", ["/proc/nowhere", "/dev/null/file"])
+def test_a_spool_that_cannot_be_written_costs_nothing_else(traced: Traced, server: StubServer, spool: str) -> None:
+    """Spans are delivered as without one."""
+    provider, processor = traced(server.url, spool=spool)
+    provider.get_tracer("t").start_span("span").end()
+    assert processor.force_flush()
