@@ -12,7 +12,7 @@ ROWS = (
     ("_cli", "_replay", "testing"),
     ("__init__",),
     ("_exporter", "_processor"),
-    ("_pipeline",),
+    ("_pipeline", "_metrics"),
     ("_senders",),
     ("_guard",),
     ("_state", "_journal"),

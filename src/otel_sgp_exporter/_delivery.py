@@ -94,6 +94,8 @@ class Delivery:
         self.transport = transport
         self.clock = clock
         self.max_request_bytes = max_request_bytes
+        self.attempted: Callable[[float, Verdict], object] = lambda seconds, verdict: None
+        """Told of every attempt: how long it took and what it was worth."""
         self._encoder = encoder
         self._request_seconds = request_seconds
 
@@ -160,12 +162,15 @@ class Delivery:
         raise AssertionError("there is always a next backoff")
 
     def _attempt(self, records: Sequence[Record], terms: Terms) -> Verdict:
-        deadline = min(self.clock() + self._request_seconds, terms.deadline())
+        began = self.clock()
+        deadline = min(began + self._request_seconds, terms.deadline())
         fragments = [record.fragment or b"" for record in records]
         try:
-            return judge(self.transport.send(body_chunks(fragments), body_bytes(fragments), deadline))
+            verdict = judge(self.transport.send(body_chunks(fragments), body_bytes(fragments), deadline))
         except TransportError as error:
-            return judge(error)
+            verdict = judge(error)
+        self.attempted(self.clock() - began, verdict)
+        return verdict
 
     def _mended(self, records: Sequence[Record], verdict: Verdict, requests: Isolation) -> bool:
         """What was refused is to be tried again in another shape: smaller, in halves, or without its parent."""

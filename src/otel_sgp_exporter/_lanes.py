@@ -74,6 +74,11 @@ class Lanes:
         return sum(map(len, self._all))
 
     @property
+    def in_flight(self) -> int:
+        """Records taken and not settled."""
+        return len(self._in_flight)
+
+    @property
     def charged_bytes(self) -> int:
         """Estimated bytes of what is queued and exact bytes of what is encoded, together."""
         return sum([queue.charged_bytes for queue in self._all])

@@ -24,6 +24,11 @@ class Stats:
     dropped: int = 0
     spooled: int = 0
     pending: int = 0
+    spans_delivered: int = 0
+    """ENDs among the delivered: spans that are complete in SGP."""
+    in_flight: int = 0
+    held_bytes: int = 0
+    """What is pending occupies this much, by estimate or, once encoded, exactly."""
     reasserted: int = 0
     """ENDs delivered once more after a START of which nobody knew whether it had arrived; no records of their own."""
     lost: dict[DropReason, int] = field(default_factory=dict)
@@ -65,6 +70,7 @@ class Ledger:
     def __init__(self) -> None:
         self._offered = 0
         self._reasserted = 0
+        self._spans_delivered = 0
         self._endings: Counter[Ending] = Counter()
         self._lost: Counter[DropReason] = Counter()
         self._pending: dict[int, int] = {0: 0}
@@ -82,6 +88,7 @@ class Ledger:
             self._reasserted += ending.outcome is Outcome.DELIVERED
             return
         self._endings[ending] += 1
+        self._spans_delivered += record.phase is Phase.END and ending.outcome is Outcome.DELIVERED
         self._pending[record.epoch] -= 1
         if ending.reason is not None and record.phase is Phase.END:
             self._lost[ending.reason] += 1
@@ -101,7 +108,7 @@ class Ledger:
         """Records of this epoch and those before that have not ended."""
         return sum(count for of, count in self._pending.items() if of <= epoch)
 
-    def stats(self) -> Stats:
+    def stats(self, in_flight: int = 0, held_bytes: int = 0) -> Stats:
         """A copy of the counts."""
         by_outcome: Counter[Outcome] = Counter()
         reasons: Counter[DropReason] = Counter()
@@ -113,6 +120,9 @@ class Ledger:
             offered=self._offered,
             **{outcome.value: by_outcome[outcome] for outcome in Outcome},
             pending=self.pending_until(self._epoch),
+            spans_delivered=self._spans_delivered,
+            in_flight=in_flight,
+            held_bytes=held_bytes,
             reasserted=self._reasserted,
             lost=dict(self._lost),
             reasons=dict(reasons),

@@ -119,7 +119,7 @@ class Pipeline:
                 self._guard.progress.wait(left)
 
     def _flush_result(self, epoch: int) -> FlushResult:
-        before, self._flushed = self._flushed, self._state.ledger.stats()
+        before, self._flushed = self._flushed, self._state.stats()
         return self._flushed.since(before, self._state.ledger.pending_until(epoch))
 
     def hurry(self) -> None:
@@ -136,7 +136,7 @@ class Pipeline:
     def stats(self) -> Stats:
         """The counts at this moment."""
         with self._guard.locked() as state:
-            return state.ledger.stats()
+            return state.stats()
 
     def __repr__(self) -> str:
         return f"<Pipeline {self._state!r}, {len(self._senders.in_flight)} batches in flight>"

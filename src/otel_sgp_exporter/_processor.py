@@ -6,12 +6,14 @@ import logging
 import os
 
 from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from ._config import UNSET, ProcessorConfig, Unset
 from ._delivery import Delivery
 from ._ledger import FlushResult, Stats
+from ._metrics import Metrics
 from ._pipeline import Pipeline
 from ._record import Phase, Record
 
@@ -35,6 +37,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         start_delay_millis: 0 sends a START for every span; N only for spans still open after N ms; None or "off" none.
         cancel_open_spans: Close spans as CANCELED that SGP shows as running at shutdown; True unless set.
         spool: Directory that keeps ENDs which could not be delivered, for the next process or `otel-sgp replay`.
+        meter_provider: Gets the processor's own metrics; the global one unless set.
 
     Raises:
         ValueError: An argument is wrong; the text names it.
@@ -58,6 +61,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         start_delay_millis: float | str | Unset | None = UNSET,
         cancel_open_spans: bool | None = None,
         spool: str | os.PathLike[str] | None = None,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
         config = ProcessorConfig.from_env(
             max_queue_size=max_queue_size,
@@ -77,6 +81,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         self._sends_starts = config.start_delay_millis is not None
         kept_in = span_exporter.spool_in(config.spool) if config.spool else None  # type: ignore[attr-defined]
         self._pipeline = Pipeline(delivery, config, kept_in)
+        delivery.attempted = Metrics(self._pipeline.stats, config.max_queue_size, meter_provider).attempted
         self._complained = False
 
     @property

@@ -8,7 +8,7 @@ from ._config import ProcessorConfig
 from ._delivery import Event, Failed, Returned, Settled
 from ._gate import Gate
 from ._lanes import Lanes
-from ._ledger import Ledger
+from ._ledger import Ledger, Stats
 from ._open_spans import OpenSpans
 from ._outcome import DropReason, Ending, Outcome
 from ._record import Phase, Record
@@ -105,6 +105,10 @@ class State:
     def closed_ending(self) -> Ending:
         """How records end that were not delivered by shutdown: for what kept them, if that is known."""
         return Ending(Outcome.DROPPED, self.gate.reason or DropReason.CLOSED)
+
+    def stats(self) -> Stats:
+        """The counts at this moment."""
+        return self.ledger.stats(self.lanes.in_flight, self.lanes.charged_bytes)
 
     def __repr__(self) -> str:
         return f"{self.lanes!r} {self.ledger!r} {self.gate!r}"

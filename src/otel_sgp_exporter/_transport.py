@@ -92,16 +92,12 @@ class HttpTransport:
             body = (gzip.compress(b"".join(body), compresslevel=1),)
             size = len(body[0])
         content = _Content(body)
-        headers = [
-            *self._headers.items(),
-            ("content-length", str(size)),
-            ("x-api-key", self._current_key()),
-        ]
+        headers = {**self._headers, "content-length": str(size), "x-api-key": self._current_key()}
         try:
             with self._pool.stream(
                 "PUT",
                 self._url,
-                headers=headers,
+                headers=list(headers.items()),
                 content=iter(content),
                 extensions={"timeout": {"connect": deadline, "read": deadline, "write": deadline, "pool": None}},
             ) as response:
