@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from otel_sgp_exporter._mapping._memory import TraceMemory
@@ -21,6 +22,7 @@ _NATIVE_TYPE = "__span_type__"
 _NAME = "sgp.name"
 _GROUP_ID = "sgp.group_id"
 APPLICATION = ("sgp.application_variant_id", "sgp.application_interaction_id")
+_KEYS = frozenset({_TYPE, _NATIVE_TYPE, _NAME, _GROUP_ID, *APPLICATION})
 _MAX_ID_BYTES = 256
 _KEPT_BYTES = 191
 
@@ -30,9 +32,14 @@ _log = logging.getLogger(__name__)
 class Overrides:
     """The overrides of one span; one of the wrong kind is warned of once and counts as not given."""
 
-    __slots__ = ("_memory", "_reader", "application", "group_id", "name", "type")
+    type: str | None = None
+    name: str | None = None
+    group_id: str | None = None
+    application: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, reader: Reader, memory: TraceMemory) -> None:
+        if reader.keys.isdisjoint(_KEYS):
+            return
         self._reader = reader
         self._memory = memory
         self.type = self._read(_TYPE, span_type, "one of SGP's span types") or span_type(reader.get(_NATIVE_TYPE))

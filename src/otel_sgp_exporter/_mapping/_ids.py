@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 
 _LOW_64 = (1 << 64) - 1
 _LOW_128 = (1 << 128) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
-_LATEST = datetime.max.replace(tzinfo=timezone.utc)
+_EARLIEST = "0001-01-01T00:00:00.000000+00:00"
+_LATEST = "9999-12-31T23:59:59.999999+00:00"
 
 
+@lru_cache(4_096)
 def sgp_trace_id(trace_id: int) -> str:
     """The W3C trace id as dashed hex."""
     digits = f"{trace_id & _LOW_128:032x}"
@@ -19,7 +21,14 @@ def sgp_trace_id(trace_id: int) -> str:
 
 def sgp_span_id(trace_id: int, span_id: int) -> str:
     """Dashed hex of the low half of the trace id, then the span id: a span id alone is too short to be unique."""
-    return sgp_trace_id((trace_id & _LOW_64) << 64 | (span_id & _LOW_64))
+    digits = f"{span_id & _LOW_64:016x}"
+    return f"{_low_half(trace_id)}-{digits[:4]}-{digits[4:]}"
+
+
+@lru_cache(4_096)
+def _low_half(trace_id: int) -> str:
+    digits = f"{trace_id & _LOW_64:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:]}"
 
 
 def timestamp(ns: int) -> str:
@@ -27,8 +36,13 @@ def timestamp(ns: int) -> str:
 
     A time that the calendar cannot hold becomes the nearest one that it can.
     """
+    seconds, rest = divmod(int(ns), 1_000_000_000)
     try:
-        moment = _EPOCH + timedelta(microseconds=ns // 1000)
+        return f"{_to_the_second(seconds)}.{rest // 1000:06d}+00:00"
     except OverflowError:
-        moment = _LATEST if ns > 0 else _EARLIEST
-    return moment.isoformat(timespec="microseconds")
+        return _LATEST if ns > 0 else _EARLIEST
+
+
+@lru_cache(1_024)
+def _to_the_second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]

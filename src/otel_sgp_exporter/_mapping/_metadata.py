@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_sgp_exporter._mapping._explicit import METADATA
-from otel_sgp_exporter._mapping._facts import CACHE_WRITE, CONVERSATION, MODEL, PROVIDER, TAGS, USER_ID
+from otel_sgp_exporter._mapping._facts import CACHE_WRITE, CONVERSATION, FINISH_REASON, MODEL, PROVIDER, TAGS, USER_ID
+from otel_sgp_exporter._mapping._layout import Layout
 from otel_sgp_exporter._mapping._payload import finish_reasons, known_model
 from otel_sgp_exporter._mapping._precedence import (
     GROUPS,
@@ -24,13 +25,19 @@ Metadata = dict[str, Any]
 
 # SGP, or we, read meaning into these: a user's key of that name goes under another.
 _RESERVED = frozenset({"usage", "cost_usd", "attributes", "truncated", *GROUPS.values()})
+_FACT_KEYS = frozenset(
+    key for chain in (MODEL, PROVIDER, FINISH_REASON, USER_ID, TAGS, CACHE_WRITE) for key in chain.keys
+)
 _RESERVED_PREFIXES = ("error", "__")
 _USER_PREFIXES = (METADATA, *USER_METADATA)
 _ROUTED = (*_USER_PREFIXES, *GROUPS)
+_USER = "user"
 
 
 def read_facts(reader: Reader) -> Metadata:
     """What conventions say about a span beside its payload, under one name for all of them."""
+    if reader.keys.isdisjoint(_FACT_KEYS):
+        return {}
     reasons = finish_reasons(reader)
     facts: Metadata = {
         "model": reader.first(MODEL, known_model),
@@ -47,31 +54,45 @@ def add_attributes(metadata: Metadata, reader: Reader, hidden: tuple[str, ...], 
     """Add the attributes that nothing has used; True if one had to be cut for its size."""
     tidy = Tidy()
     rest: Metadata = {}
-    left_out = SILENT_PREFIXES + hidden
-    for key, value in reader.attributes.items():
-        if key in reader.used or key in SILENT_KEYS or key.startswith(left_out) or key.endswith(SILENT_SUFFIXES):
+    for key, group, name in reader.layout.once(_routes):
+        if key in reader.used or (hidden and key.startswith(hidden)):
             continue
-        if key == USER_METADATA_JSON and (user := reader.mapping(key)):
-            for name, item in user.items():
-                _add_user(metadata, str(name), tidy(item), group_id)
-        elif not key.startswith(_ROUTED) or not _route(metadata, key, tidy(reader.value(key)), group_id):
-            rest[key] = tidy(value)
+        if group is _USER:
+            _add_user(metadata, name, tidy(reader.value(key)), group_id)
+        elif group is not None:
+            metadata.setdefault(group, {})[name] = tidy(reader.value(key))
+        elif key == USER_METADATA_JSON and (user := reader.mapping(key)):
+            for inner, item in user.items():
+                _add_user(metadata, str(inner), tidy(item), group_id)
+        else:
+            rest[key] = tidy(reader.attributes[key])
     if rest:
         metadata["attributes"] = rest
     return tidy.cut
 
 
-def _route(metadata: Metadata, key: str, value: Any, group_id: str | None) -> bool:
-    """Put the value where its prefix says; False if the prefix does not mean this key."""
-    prefix = next(filter(key.startswith, _ROUTED))
+class _Route(NamedTuple):
+    """Where an attribute goes in the metadata: into a group, among the user's own keys, or with the rest (None)."""
+
+    key: str
+    group: str | None
+    name: str
+
+
+def _routes(layout: Layout) -> list[_Route]:
+    return [
+        _route(key)
+        for key in layout.keys
+        if not (key in SILENT_KEYS or key.startswith(SILENT_PREFIXES) or key.endswith(SILENT_SUFFIXES))
+    ]
+
+
+def _route(key: str) -> _Route:
+    prefix = next(filter(key.startswith, _ROUTED), "")
     name = key[len(prefix) :]
     if prefix in _USER_PREFIXES:
-        _add_user(metadata, name, value, group_id)
-    elif name[:1].isdecimal():
-        return False
-    else:
-        metadata.setdefault(GROUPS[prefix], {})[name] = value
-    return True
+        return _Route(key, _USER, name)
+    return _Route(key, None if name[:1].isdecimal() else GROUPS.get(prefix), name)
 
 
 def _add_user(metadata: Metadata, name: str, value: Any, group_id: str | None) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_sgp_exporter._mapping._events import source_of
 from otel_sgp_exporter._mapping._facts import CHUNK_EVENTS, TIME_TO_FIRST_CHUNK
 from otel_sgp_exporter._mapping._ids import timestamp
+from otel_sgp_exporter._mapping._memory import Recent
 from otel_sgp_exporter._mapping._privacy import MappingOptions
 from otel_sgp_exporter._mapping._reader import Reader
 from otel_sgp_exporter._mapping._tidy import Tidy
@@ -19,6 +22,10 @@ from otel_sgp_exporter._record import Phase, Record
 TRACESTATE_MEMBER = "sgp"
 """In the tracestate of a remote parent: that span is in SGP."""
 
+Members: TypeAlias = list[tuple[str, Any]]
+
+_ORIGINS: Recent[tuple[int, int], tuple[Resource, InstrumentationScope | None, Members]] = Recent(1_000)
+
 # Frameworks write the same stack trace into the event of every span that an exception passes through.
 _MAX_EVENT_TEXT = 16_000
 
@@ -27,26 +34,43 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
     """Where the span came from, and how much of it the SDK dropped."""
     span = record.span
     trace_id, span_id = record.key
-    scope = span.instrumentation_scope
-    resource = copied(span.resource.attributes)
     origin: dict[str, Any] = {
         "__source__": "otel",
         "obs_trace_id": format_trace_id(trace_id),
         "obs_span_id": format_span_id(span_id),
         "otel_kind": span.kind.name,
-        "otel_scope": scope.name if scope else None,
-        "otel_scope_version": scope.version if scope else None,
-        "otel_scope_attributes": copied(scope.attributes) if scope else None,
-        "service_name": resource.get("service.name"),
-        "resource": resource,
-        "links": _links(record),
     }
+    for name, value in _origin_of(span.resource, span.instrumentation_scope):
+        origin[name] = value.copy() if type(value) is dict else value
+    if record.links:
+        origin["links"] = _links(record)
     if record.phase is Phase.END:
-        origin["dropped_attributes"] = span.dropped_attributes
-        origin["dropped_events"] = span.dropped_events
-        origin["dropped_links"] = span.dropped_links
-        origin["events"] = _events(record, reader, options)
-    return {name: value for name, value in origin.items() if value}
+        if dropped := span.dropped_attributes:
+            origin["dropped_attributes"] = dropped
+        if dropped := span.dropped_events:
+            origin["dropped_events"] = dropped
+        if dropped := span.dropped_links:
+            origin["dropped_links"] = dropped
+        if record.events and (events := _events(record, reader, options)):
+            origin["events"] = events
+    return origin
+
+
+def _origin_of(resource: Resource, scope: InstrumentationScope | None) -> Members:
+    """What all spans of the scope share. Both objects are told by identity, and held so that none takes their place."""
+    key = id(resource), id(scope)
+    known = _ORIGINS.get(key)
+    if known is None:
+        attributes = copied(resource.attributes)
+        members = {
+            "otel_scope": scope.name if scope else None,
+            "otel_scope_version": scope.version if scope else None,
+            "otel_scope_attributes": copied(scope.attributes) if scope else None,
+            "service_name": attributes.get("service.name"),
+            "resource": attributes,
+        }
+        known = _ORIGINS.add(key, (resource, scope, [(name, value) for name, value in members.items() if value]))
+    return known[2]
 
 
 def read_parent(record: Record, options: MappingOptions, exported: int | None) -> tuple[int | None, int | None]:
@@ -64,8 +88,10 @@ def read_parent(record: Record, options: MappingOptions, exported: int | None) -
         return None, None
     if exported is not None:
         return exported or None, parent.span_id
+    if not parent.is_remote:
+        return parent.span_id, None
     link = {"link": True, "root": False}.get(options.remote_parent, TRACESTATE_MEMBER in parent.trace_state)
-    return (parent.span_id, None) if link or not parent.is_remote else (None, parent.span_id)
+    return (parent.span_id, None) if link else (None, parent.span_id)
 
 
 def time_to_first_token_ms(record: Record, reader: Reader) -> float | None:

@@ -8,7 +8,7 @@ from otel_sgp_exporter._mapping._explicit import INPUT, OUTPUT
 from otel_sgp_exporter._mapping._facts import FINISH_REASON, REQUEST_MODEL
 from otel_sgp_exporter._mapping._genai import REQUEST_PARAMETERS
 from otel_sgp_exporter._mapping._openinference import INVOCATION_PARAMETERS
-from otel_sgp_exporter._mapping._precedence import INPUT_COPIES, INPUTS, OUTPUT_COPIES, OUTPUTS, TOOLS, chain_for
+from otel_sgp_exporter._mapping._precedence import ANY, INPUT_COPIES, INPUTS, OUTPUT_COPIES, OUTPUTS, TOOLS
 from otel_sgp_exporter._mapping._reader import REDACTED, Reader, dig, text
 from otel_sgp_exporter._mapping._shapes import (
     INPUT_SHAPES,
@@ -19,7 +19,7 @@ from otel_sgp_exporter._mapping._shapes import (
     any_output,
     wrapped,
 )
-from otel_sgp_exporter._mapping._source import Source, present
+from otel_sgp_exporter._mapping._source import Source, Sources
 
 # Named beside the parameters already, or a copy of the conversation.
 _NOT_PARAMETERS = frozenset({"model", "model_name", "tools", "functions", "messages", "input", "instructions"})
@@ -37,14 +37,19 @@ class Side(NamedTuple):
 
     member: str
     explicit: str
-    sources: dict[str, tuple[Source, ...]]
+    sources: dict[str, Sources]
     shapes: dict[str, Shape]
     any_shape: Shape
     copies: tuple[str, ...]
 
 
-_INPUT = Side("input", INPUT, INPUTS, INPUT_SHAPES, any_input, INPUT_COPIES)
-_OUTPUT = Side("output", OUTPUT, OUTPUTS, OUTPUT_SHAPES, any_output, OUTPUT_COPIES)
+def _by_type(chains: dict[str, tuple[Source, ...]]) -> dict[str, Sources]:
+    return {span_type: Sources(chain) for span_type, chain in chains.items()}
+
+
+_INPUT = Side("input", INPUT, _by_type(INPUTS), INPUT_SHAPES, any_input, INPUT_COPIES)
+_OUTPUT = Side("output", OUTPUT, _by_type(OUTPUTS), OUTPUT_SHAPES, any_output, OUTPUT_COPIES)
+_TOOLS = Sources(TOOLS)
 
 
 def read_input(reader: Reader, span_type: str, hidden: bool) -> Found | None:
@@ -76,7 +81,7 @@ def known_model(value: Any) -> str | None:
 
 
 def _read(reader: Reader, span_type: str, hidden: bool, side: Side) -> Found | None:
-    sources = present(reader, chain_for(side.sources, span_type))
+    sources = (side.sources.get(span_type) or side.sources[ANY]).present(reader)
     if reader.has(side.explicit):
         reader.use((side.explicit,))
         found = Found(side.explicit, wrapped(side.member, reader.value(side.explicit)))
@@ -92,7 +97,9 @@ def _read(reader: Reader, span_type: str, hidden: bool, side: Side) -> Found | N
 def _pick(reader: Reader, sources: list[Source], shape: Shape) -> Found | None:
     # A marker says that the user hid the payload: no other key may give it away. A list without its beginning yields to
     # any whole payload.
-    for source in sorted(sources, key=lambda source: (reader.get(source.key) != REDACTED, reader.is_cut(source.key))):
+    if len(sources) > 1:
+        sources.sort(key=lambda source: (reader.get(source.key) != REDACTED, reader.is_cut(source.key)))
+    for source in sources:
         value = source.read(reader, source.key)
         payload = None if value is None else shape(value)
         reader.use((source.key,))
@@ -113,7 +120,7 @@ def _complete_request(reader: Reader, payload: Payload) -> Payload:
 
 
 def _tools(reader: Reader, requested: Any) -> Any:
-    sources = present(reader, TOOLS)
+    sources = _TOOLS.present(reader)
     reader.use(source.key for source in sources)
     tools = sources[0].read(reader, sources[0].key) if sources else requested
     if not isinstance(tools, (list, tuple)):

@@ -14,7 +14,7 @@ from otel_sgp_exporter._mapping import (
     _openllmetry,
     _vendors,
 )
-from otel_sgp_exporter._mapping._reader import families
+from otel_sgp_exporter._mapping._layout import Families
 from otel_sgp_exporter._mapping._source import KindRule, Source
 
 KINDS: tuple[KindRule, ...] = (
@@ -39,7 +39,7 @@ LLM_HINTS = frozenset(
 )
 LLM_FAMILIES = frozenset({_openllmetry.PROMPTS.key, _openllmetry.COMPLETIONS.key})
 
-_ANY = ""
+ANY = ""
 """The chain of every type without one of its own."""
 
 _ANY_INPUT = (
@@ -94,7 +94,7 @@ INPUTS: dict[str, tuple[Source, ...]] = {
         _infra.STATEMENT,
     ),
     "PROMPT_ENGINEERING": (*_ANY_INPUT, _openinference.TEMPLATE),
-    _ANY: _ANY_INPUT,
+    ANY: _ANY_INPUT,
 }
 
 OUTPUTS: dict[str, tuple[Source, ...]] = {
@@ -132,7 +132,7 @@ OUTPUTS: dict[str, tuple[Source, ...]] = {
         _infra.STATUS,
         _infra.STATUS_OLD,
     ),
-    _ANY: (
+    ANY: (
         _genai.OUTPUT_MESSAGES,
         _vendors.PYDANTIC_AI_RESULT,
         _openinference.OUTPUT_VALUE,
@@ -178,11 +178,6 @@ _COMPANIONS = ("reranker.input_documents.",)
 
 
 _ALL_CHAINS = (*INPUTS.values(), *OUTPUTS.values(), TOOLS)
-FAMILIES = families(
+FAMILIES = Families(
     key for key in (*_COMPANIONS, *(source.key for chain in _ALL_CHAINS for source in chain)) if key.endswith(".")
 )
-
-
-def chain_for(chains: dict[str, tuple[Source, ...]], span_type: str) -> tuple[Source, ...]:
-    """The sources of a payload for a span of this type, best first."""
-    return chains.get(span_type) or chains[_ANY]

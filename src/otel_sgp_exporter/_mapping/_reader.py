@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
+from otel_sgp_exporter._mapping._layout import Families, Layout
+
 T = TypeVar("T")
 
 REDACTED = "__REDACTED__"
@@ -26,30 +28,16 @@ class Field(NamedTuple):
     path: tuple[str, ...] = ()
 
 
-class Chain(NamedTuple):
-    """Fields that may all hold the same fact, best first; and their keys, to see at once that none is there."""
+class Chain:
+    """Fields that may all hold the same fact, best first; a text stands for a plain field."""
 
-    fields: tuple[Field, ...]
-    keys: frozenset[str]
+    def __init__(self, *places: str | Field) -> None:
+        self.fields = tuple(Field(place) if isinstance(place, str) else place for place in places)
+        self.keys = frozenset(field.key for field in self.fields)
 
-
-def chain(*places: str | Field) -> Chain:
-    """A chain of fields; a text stands for a plain field."""
-    found = tuple(Field(place) if isinstance(place, str) else place for place in places)
-    return Chain(found, frozenset(field.key for field in found))
-
-
-class Families(NamedTuple):
-    """What the keys of flattened lists begin with, and the pattern of such keys."""
-
-    prefixes: tuple[str, ...]
-    pattern: re.Pattern[str]
-
-
-def families(prefixes: Iterable[str]) -> Families:
-    """The digit keeps `gen_ai.prompt.name`, a template's name, out of the messages `gen_ai.prompt.0.*`."""
-    found = tuple(sorted(set(prefixes)))
-    return Families(found, re.compile(rf"({'|'.join(map(re.escape, found))})[0-9]"))
+    def __call__(self, layout: Layout) -> tuple[Field, ...]:
+        """The question to a layout: which of the fields may be there."""
+        return tuple(field for field in self.fields if field.key in layout.keys)
 
 
 class Reader:
@@ -57,27 +45,25 @@ class Reader:
 
     Args:
         attributes: Any mapping; what is not a string among its keys is read under its text.
-        families: What the keys of indexed families begin with.
+        families: The indexed families there are.
     """
 
-    __slots__ = ("_decoded", "_keys", "attributes", "cut", "families", "used")
+    __slots__ = ("_decoded", "attributes", "cut", "families", "keys", "layout", "used")
 
     def __init__(self, attributes: Mapping[Any, Any], families: Families) -> None:
         if {*map(type, attributes)} - {str}:
             attributes = {str(key): value for key, value in attributes.items()}
         self.attributes: Mapping[str, Any] = attributes
-        self._keys = attributes.keys()
-        self.families: dict[str, list[str]] = {}
+        self.layout = families.layout(tuple(attributes))
+        self.keys = self.layout.keys
+        self.families = self.layout.families
         self.used: set[str] = set()
         self.cut = False
         self._decoded: dict[str, Any] = {}
-        for key in attributes:
-            if key.startswith(families.prefixes) and (member := families.pattern.match(key)):
-                self.families.setdefault(member[1], []).append(key)
 
     def has_any(self, keys: Set[str]) -> bool:
         """True if there is content under any of the keys."""
-        return not self._keys.isdisjoint(keys) and any(map(self.has, keys))
+        return not self.keys.isdisjoint(keys) and any(map(self.has, keys))
 
     def has(self, key: str) -> bool:
         """True if there is content under the key or the family prefix; a marker for hidden content is content."""
@@ -118,9 +104,7 @@ class Reader:
     def first(self, chain: Chain, accept: Callable[[Any], T | None]) -> T | None:
         """The first acceptable value of the chain; the keys that say the same are used up with it."""
         found: T | None = None
-        if self._keys.isdisjoint(chain.keys):
-            return found
-        for key, path in chain.fields:
+        for key, path in self.layout.once(chain):
             value = self.attributes.get(key)
             if value is None:
                 continue

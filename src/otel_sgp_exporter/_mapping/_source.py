@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from otel_sgp_exporter._mapping._layout import Layout
 from otel_sgp_exporter._mapping._reader import Reader
 
 CHAIN = "chain"
@@ -38,10 +39,19 @@ class Source(NamedTuple):
     is_copy: bool = True
 
 
-def present(reader: Reader, sources: Iterable[Source]) -> list[Source]:
-    """Those sources that have something in them."""
-    attributes, families = reader.attributes, reader.families
-    return [s for s in sources if (s.key in attributes and reader.has(s.key)) or s.key in families]
+class Sources:
+    """Sources of the same payload, best first."""
+
+    def __init__(self, sources: tuple[Source, ...]) -> None:
+        self._sources = sources
+
+    def __call__(self, layout: Layout) -> tuple[Source, ...]:
+        """The question to a layout: which of the sources may be there."""
+        return tuple(source for source in self._sources if layout.has(source.key))
+
+    def present(self, reader: Reader) -> list[Source]:
+        """Those that have something in them."""
+        return [source for source in reader.layout.once(self) if reader.has(source.key)]
 
 
 class KindRule(NamedTuple):

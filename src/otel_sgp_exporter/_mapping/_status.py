@@ -27,18 +27,19 @@ class Status(NamedTuple):
     fields: dict[str, Any]
 
 
+_SUCCESS = Status("SUCCESS", {})
+
+
 def read_status(record: Record, reader: Reader) -> Status:
     """ERROR if and only if the span says so: a recorded exception may have been handled. A START knows of no error."""
-    if record.phase is Phase.START:
-        return Status("SUCCESS", {})
+    failed = record.phase is not Phase.START and record.span.status.status_code is StatusCode.ERROR
     exception = _last_exception(record)
-    failed = record.span.status.status_code is StatusCode.ERROR
-    if not failed and str(exception.get("exception.escaped")).lower() != "true":
-        return Status("SUCCESS", {})
+    if not failed and (not exception or str(exception.get("exception.escaped")).lower() != "true"):
+        return _SUCCESS
     kind, message = _describe(record, reader, exception)
     cancelled = kind.endswith(_CANCELLATIONS) or text(reader.get("error.type")) in _CANCELLED_TYPES
     if not failed and not cancelled:
-        return Status("SUCCESS", {})
+        return _SUCCESS
     found = {"error_type": kind, "error_message": message, "error_category": "unknown"}
     return Status("CANCELED", found) if cancelled else Status("ERROR", {"error": True, **found})
 

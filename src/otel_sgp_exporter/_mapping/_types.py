@@ -9,9 +9,10 @@ from opentelemetry.trace import SpanKind
 
 from otel_sgp_exporter._mapping import _langsmith
 from otel_sgp_exporter._mapping._infra import OUTSIDE_CALL
+from otel_sgp_exporter._mapping._layout import Layout
 from otel_sgp_exporter._mapping._precedence import KINDS, LLM_FAMILIES, LLM_HINTS, TOOL_HINTS
 from otel_sgp_exporter._mapping._reader import Reader
-from otel_sgp_exporter._mapping._source import CHAIN
+from otel_sgp_exporter._mapping._source import CHAIN, KindRule
 from otel_sgp_exporter._mapping._vendors import MCP_METHOD, MCP_TOOL_CALL
 
 SPAN_TYPES = frozenset(
@@ -58,8 +59,12 @@ def decide(reader: Reader, span: ReadableSpan, name: str) -> Decision:
     return _by_kind(reader, span, name) or _by_hint(reader) or _by_outside_call(reader, span) or _by_default(span)
 
 
+def _kinds(layout: Layout) -> tuple[KindRule, ...]:
+    return tuple(rule for rule in KINDS if rule.key in layout.keys)
+
+
 def _by_kind(reader: Reader, span: ReadableSpan, name: str) -> Decision | None:
-    for key, types in KINDS:
+    for key, types in reader.layout.once(_kinds):
         value = reader.get(key)
         found = types.get(value.lower()) if isinstance(value, str) else None
         if found == CHAIN:
