@@ -9,10 +9,12 @@ PACKAGE = Path(__file__).parent.parent / "src" / "otel_sgp_exporter"
 
 # From the top down. devserver/ stands apart: an imitation of the server must be able to disagree with our client.
 ROWS = (
-    ("_cli", "_replay", "testing"),
+    ("_cli",),
+    ("_check", "_replay", "_tail", "testing"),
     ("__init__",),
+    ("_configure",),
     ("_exporter", "_processor"),
-    ("_pipeline", "_metrics"),
+    ("_pipeline", "_metrics", "_selection"),
     ("_senders",),
     ("_guard",),
     ("_state", "_journal"),
@@ -20,7 +22,7 @@ ROWS = (
     ("_delivery", "_spool"),
     ("_lanes", "_ledger", "_gate", "_open_spans", "_isolation", "_repair", "_wire", "_transport"),
     ("_mapping",),
-    ("_config", "_record", "_outcome", "_process", "_version"),
+    ("_config", "_record", "_outcome", "_process", "_propagator", "_environment", "_version"),
     ("_parse",),
 )
 MAX_LINES = 300

@@ -1,10 +1,18 @@
 """Puts every OpenTelemetry span of an LLM agent into Scale GenAI Platform (SGP) while the agent is still running."""
 
-from ._exporter import SGPSpanExporter
-from ._ledger import FlushResult, Stats
-from ._outcome import DropReason
-from ._processor import ConcurrentBatchSpanProcessor
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._exporter import SGPSpanExporter
+    from ._ledger import FlushResult, Stats
+    from ._outcome import DropReason
+    from ._processor import ConcurrentBatchSpanProcessor
+    from ._selection import agent_spans
 
 __all__ = [
     "ConcurrentBatchSpanProcessor",
@@ -13,4 +21,27 @@ __all__ = [
     "SGPSpanExporter",
     "Stats",
     "__version__",
+    "agent_spans",
 ]
+
+# Imported when first asked for: zero-code set-up loads this package into processes that never want the engine.
+_HOMES = {
+    "ConcurrentBatchSpanProcessor": "_processor",
+    "DropReason": "_outcome",
+    "FlushResult": "_ledger",
+    "SGPSpanExporter": "_exporter",
+    "Stats": "_ledger",
+    "agent_spans": "_selection",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,8 @@ from ._delivery import Delivery
 from ._ledger import FlushResult, Stats
 from ._metrics import Metrics
 from ._pipeline import Pipeline
-from ._record import Phase, Record
+from ._record import Phase, Record, SpanKey
+from ._selection import Selection, SpanFilter
 
 _logger = logging.getLogger(__package__)
 
@@ -37,6 +38,8 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         start_delay_millis: 0 sends a START for every span; N only for spans still open after N ms; None or "off" none.
         cancel_open_spans: Close spans as CANCELED that SGP shows as running at shutdown; True unless set.
         spool: Directory that keeps ENDs which could not be delivered, for the next process or `otel-sgp replay`.
+        span_filter: Asked once for each sampled span, when it starts: False leaves it out, START and END, and its
+            children are linked to the nearest span above that is exported. `agent_spans` is a ready-made one.
         meter_provider: Gets the processor's own metrics; the global one unless set.
 
     Raises:
@@ -61,6 +64,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         start_delay_millis: float | str | Unset | None = UNSET,
         cancel_open_spans: bool | None = None,
         spool: str | os.PathLike[str] | None = None,
+        span_filter: SpanFilter | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
         config = ProcessorConfig.from_env(
@@ -80,6 +84,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         self._exporter = span_exporter
         self._sends_starts = config.start_delay_millis is not None
         kept_in = span_exporter.spool_in(config.spool) if config.spool else None  # type: ignore[attr-defined]
+        self._selection = Selection(span_filter) if span_filter else None
         self._pipeline = Pipeline(delivery, config, kept_in)
         delivery.attempted = Metrics(self._pipeline.stats, config.max_queue_size, meter_provider).attempted
         self._complained = False
@@ -91,7 +96,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Queue the START of a sampled span. Never raises, never waits."""
-        if self._sends_starts:
+        if self._sends_starts or self._selection:
             self._offer(Phase.START, span)
 
     def _on_ending(self, span: Span) -> None:
@@ -104,12 +109,24 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
     def _offer(self, phase: Phase, span: ReadableSpan) -> None:
         try:
             context = span.get_span_context()
-            if context is not None and context.trace_flags.sampled:  # else RECORD_ONLY, which still comes here
-                self._pipeline.offer(Record(phase, (context.trace_id, context.span_id), span))
+            if context is None or not context.trace_flags.sampled:
+                return  # RECORD_ONLY, which still comes here
+            key = (context.trace_id, context.span_id)
+            if self._selection is not None and not self._selected(self._selection, phase, key, span):
+                return
+            record = Record(phase, key, span)
+            if self._selection is not None:
+                record.ancestor = self._selection.ancestor(key)
+            self._pipeline.offer(record)
         except Exception:
             if not self._complained:
                 self._complained = True
                 _logger.exception("A span could not be queued; this is said once")
+
+    def _selected(self, selection: Selection, phase: Phase, key: SpanKey, span: ReadableSpan) -> bool:
+        if phase is Phase.START:
+            selection.started(key, span)
+        return selection.is_exported(key) and (phase is Phase.END or self._sends_starts)
 
     def flush(self, timeout_millis: float = 30_000) -> FlushResult:
         """Send everything now, wait at most `timeout_millis`, and say what became of it."""

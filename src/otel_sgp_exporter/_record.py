@@ -39,6 +39,7 @@ class Record:
     """
 
     __slots__ = (
+        "ancestor",
         "attributes",
         "charged_bytes",
         "epoch",
@@ -58,6 +59,7 @@ class Record:
         self.key = key
         self.span: ReadableSpan = span
         self.fragment: bytes | None = None
+        self.ancestor: int | None = None  # the span to link instead of a parent that is not exported; 0 for none
         self.offered_at = 0.0  # monotonic seconds, and the flush it belongs to: both set when the lanes admit it
         self.epoch = 0
         self.name = span.name
@@ -88,7 +90,7 @@ class Record:
         record.phase, record.key, record.explains_trace = phase, key, True
         record.name, record.attributes, record.links, record.events = "", {}, (), ()
         record.fragment, record.charged_bytes = fragment, len(fragment)
-        record.offered_at, record.epoch = 0.0, 0
+        record.offered_at, record.epoch, record.ancestor = 0.0, 0, None
         return record
 
     def seal(self, fragment: bytes) -> None:

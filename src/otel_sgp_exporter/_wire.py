@@ -39,7 +39,7 @@ class Encoder:
     def seal(self, record: Record) -> None:
         """Turn `record` into its encoded item. Raises EncodeError when that cannot be done."""
         try:
-            item = to_item(record, self._options, self._memory)
+            item = to_item(record, self._options, self._memory, record.ancestor)
             if self._redact is not None:
                 item = _redacted(item, self._redact)
             record.seal(_encode(item))
