@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
@@ -12,6 +13,8 @@ from ._mapping import MappingOptions, TraceMemory, to_item
 from ._record import Record
 
 Redactor: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+_logger = logging.getLogger(__package__)
 
 _MAX_DEPTH = 64
 _MAX_INTEGER = 2**64  # orjson's own limit; beyond it, and below -2**63, integers become text
@@ -35,28 +38,32 @@ class Encoder:
         self._options = options or MappingOptions()
         self._redact = redact
         self._memory = TraceMemory()
+        self._redactions_failed = 0
 
     def seal(self, record: Record) -> None:
         """Turn `record` into its encoded item. Raises EncodeError when that cannot be done."""
         try:
             item = to_item(record, self._options, self._memory, record.ancestor)
             if self._redact is not None:
-                item = _redacted(item, self._redact)
+                item = self._redacted(item, self._redact)
             record.seal(_encode(item))
         except Exception as error:
             raise EncodeError(f"{type(error).__name__}: {error}"[:300]) from error
 
-
-def _redacted(item: dict[str, Any], redact: Redactor) -> dict[str, Any]:
-    """What the user's redactor makes of `item`; without its content when the redactor fails."""
-    try:
-        redacted = redact(item)
-        if not isinstance(redacted, dict):
-            raise TypeError
-        return redacted
-    except Exception as error:
-        kept = {key: value for key, value in item.items() if key not in _CONTENT}
-        return {**kept, "metadata": {"redaction_failed": type(error).__name__}}
+    def _redacted(self, item: dict[str, Any], redact: Redactor) -> dict[str, Any]:
+        """What the user's redactor makes of `item`; without its content when the redactor fails."""
+        try:
+            redacted = redact(item)
+            if not isinstance(redacted, dict):
+                raise TypeError(f"redact returned {type(redacted).__name__}, not a dict")
+            return redacted
+        except Exception as error:
+            self._redactions_failed += 1
+            if str(self._redactions_failed).strip("0") == "1":  # 1, 10, 100, ...
+                why = type(error).__name__  # its text may hold what was to be redacted
+                _logger.error("redact failed for %d items so far (%s): sent bare", self._redactions_failed, why)
+            kept = {key: value for key, value in item.items() if key not in _CONTENT}
+            return {**kept, "metadata": {"redaction_failed": type(error).__name__}}
 
 
 def _encode(item: Mapping[str, Any]) -> bytes:
