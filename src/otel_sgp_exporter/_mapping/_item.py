@@ -149,7 +149,7 @@ class _Mapping:
 
     def _tidied(self, payload: Payload) -> Payload:
         tidy = Tidy()
-        tidied: Payload = tidy(payload)
+        tidied: Payload = tidy.payload(payload)
         if tidy.cut:
             self.notes["truncated"] = True
         return tidied

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
+_INDEX = re.compile(r"[0-9]{1,6}")
 _MAX_LAYOUTS = 512
 
 
@@ -27,16 +28,53 @@ class Layout:
         self._answers: dict[Any, Any] = {}
 
     def once(self, question: Callable[[Layout], T]) -> T:
-        """The answer to a question about the keys alone; questions live as long as the tables and are told by identity."""
+        """The answer to a question about the keys alone: one that lives as long as the tables, told by identity."""
         try:
             return cast(T, self._answers[question])
         except KeyError:
             answer = self._answers[question] = question(self)
             return answer
 
+    def outline(self, prefix: str) -> Any:
+        """The nested list that the keys of a family stand for, with the keys in the places of their values."""
+        found = self._answers.get(prefix)
+        if found is None:
+            found = self._answers[prefix] = _outlined(self.families.get(prefix, ()), len(prefix))
+        return found
+
     def has(self, key: str) -> bool:
         """True for a key that is there, and for the prefix of a family with members."""
         return key in self.keys or key in self.families
+
+
+def filled(outline: Any, attributes: Mapping[str, Any]) -> Any:
+    """The outline with values in the places of their keys."""
+    if type(outline) is list:
+        return [attributes[part] if type(part) is str else filled(part, attributes) for part in outline]
+    return {name: attributes[part] if type(part) is str else filled(part, attributes) for name, part in outline.items()}
+
+
+def _outlined(keys: Iterable[str], start: int) -> Any:
+    """Of keys such as `0.tool_calls.1.name` (from `start` on), in numeric order."""
+    root: dict[str, Any] = {}
+    for key in keys:
+        node = root
+        *path, last = key[start:].split(".")
+        for step in path:
+            child = node.get(step)
+            if not isinstance(child, dict):
+                child = node[step] = {}
+            node = child
+        node[last] = key
+    return _listed(root)
+
+
+def _listed(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    if all(map(_INDEX.fullmatch, node)):
+        return [_listed(node[key]) for key in sorted(node, key=int)]
+    return {key: _listed(value) for key, value in node.items()}
 
 
 class Families:

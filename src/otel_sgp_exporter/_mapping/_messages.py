@@ -27,6 +27,7 @@ _LANGCHAIN_TYPES = frozenset(
 )
 _LANGCHAIN_CLASSES = {"HumanMessage": "human", "AIMessage": "ai", "SystemMessage": "system", "ToolMessage": "tool"}
 
+_PLAIN_MESSAGE = {"role", "content"}
 _SPEECH = frozenset({"content", "contents", "parts", "tool_calls"})
 
 _TEXT, _CALL, _RESULT, _REASONING = "text", "call", "result", "reasoning"
@@ -70,6 +71,8 @@ def to_messages(item: Any) -> list[Message] | None:
         return [{"role": "user", "content": item}]
     if not isinstance(item, dict):
         return None
+    if item.keys() == _PLAIN_MESSAGE and isinstance(item["content"], str):
+        return [{"role": _role(item["role"] or "assistant"), "content": item["content"]}]
     item = langchain_message(item) or item.get("message") or item
     if not isinstance(item, dict):
         return None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from otel_sgp_exporter._mapping._layout import Families, Layout
+from otel_sgp_exporter._mapping._layout import Families, Layout, filled
 
 T = TypeVar("T")
 
@@ -18,7 +18,6 @@ REDACTED = "__REDACTED__"
 
 _EMPTY_TEXTS = frozenset({"", "{}", "[]"})
 _JSON_BEGINS = re.compile(r'\s*(\{\s*"|\[\s*["\[{])')
-_INDEX = re.compile(r"[0-9]{1,6}")
 
 
 class Field(NamedTuple):
@@ -94,7 +93,8 @@ class Reader:
 
     def family(self, prefix: str) -> list[Any]:
         """The list that `prefix0.a.b`, `prefix1.c`, ... were flattened from, gaps closed."""
-        return unflatten(self.attributes, self.families.get(prefix, ()), len(prefix))
+        found = filled(self.layout.outline(prefix), self.attributes)
+        return found if isinstance(found, list) else [found]
 
     def is_cut(self, prefix: str) -> bool:
         """True for a family that has lost its beginning: the SDK's attribute limit evicts the oldest keys first."""
@@ -166,30 +166,6 @@ def dig(value: Any, path: tuple[str, ...]) -> Any:
             return None
         value = value.get(step)
     return value
-
-
-def unflatten(attributes: Mapping[str, Any], keys: Iterable[str], start: int) -> list[Any]:
-    """The nested list that keys such as `0.tool_calls.1.name` (from `start` on) stand for, in numeric order."""
-    root: dict[str, Any] = {}
-    for key in keys:
-        node = root
-        *path, last = key[start:].split(".")
-        for step in path:
-            child = node.get(step)
-            if not isinstance(child, dict):
-                child = node[step] = {}
-            node = child
-        node[last] = attributes[key]
-    listed = _listed(root)
-    return listed if isinstance(listed, list) else [listed]
-
-
-def _listed(node: Any) -> Any:
-    if not isinstance(node, dict):
-        return node
-    if all(map(_INDEX.fullmatch, node)):
-        return [_listed(node[key]) for key in sorted(node, key=int)]
-    return {key: _listed(value) for key, value in node.items()}
 
 
 def text(value: Any) -> str | None:

@@ -6,6 +6,8 @@ import re
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
+import orjson
+
 from otel_sgp_exporter._mapping._messages import langchain_message, to_messages
 
 # Three fields at their limit still fit into one 4 MiB request.
@@ -22,11 +24,13 @@ _TINY = 64
 _SHORT = 400
 """Characters of every text that stay when the field is full, as long as it is not twice as full as it may be."""
 _MAX_BYTES = 4_096
+_MAX_FIT_BYTES = 65_536
 
 _PLAIN = frozenset({int, float, bool, type(None)})
 _SPECIAL_KEYS = frozenset({"lc", "data", "additional_kwargs", "mime_type", "media_type"})
 _KINDS_OF_DIGITS = (ascii_uppercase.encode(), ascii_lowercase.encode(), digits.encode())
 _BLOB_KEYS = ("content", "data")
+_SPECIAL = re.compile(rf'"(?:data:|(?:{"|".join(_SPECIAL_KEYS)})":)'.encode())
 _DATA_URL = re.compile(r"data:(\w+/[\w.+-]+)[;,]")
 _BASE64 = re.compile(r"([A-Za-z0-9+/_-]{1024,})={0,2}\s*")
 
@@ -41,6 +45,14 @@ class Tidy:
         self._longest = max_text_characters
         self._nodes = _MAX_NODES
         self.cut = False
+
+    def payload(self, value: dict[str, Any]) -> Any:
+        """The same for a whole payload. Most are fit as they are, which their JSON tells sooner than their values."""
+        try:
+            text = orjson.dumps(value)
+        except (TypeError, ValueError, RecursionError):
+            return self(value)
+        return orjson.loads(text) if _is_fit(text) else self(value)
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """The value with everything that is too large, or not for reading, replaced by its size."""
@@ -91,6 +103,19 @@ class Tidy:
         half = most // 2
         self._characters -= 2 * half
         return f"{value[:half]}\n[... {length - 2 * half} characters left out ...]\n{value[length - half :]}"
+
+
+def _is_fit(text: bytes) -> bool:
+    """True for JSON that has no room for anything that would be left out or taken for one of LangChain's objects."""
+    # A word of base64's least length would fill one of the blocks.
+    size = _MIN_BASE64_CHARACTERS // 2
+    blocks = (text[start : start + size] for start in range(0, len(text) - size, size))
+    return (
+        len(text) < _MAX_FIT_BYTES
+        and text.count(b",") < _MIN_VECTOR_NUMBERS - 1
+        and not _SPECIAL.search(text)
+        and all(b'"' in block or b" " in block for block in blocks)
+    )
 
 
 def _is_base64(value: str) -> bool:
