@@ -77,7 +77,7 @@ class Reader:
         value = self.attributes.get(key)
         if isinstance(value, bytes):
             value = _text_of(value)
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not _looks_like_json(value):
             return value
         if key not in self._decoded:
             self._decoded[key] = decoded = decode(value)
@@ -156,7 +156,7 @@ def _text_of(value: bytes) -> str | bytes:
 
 
 def _looks_like_json(text: str) -> bool:
-    return text[:1] in ("{", "[") or text.lstrip()[:1] in ("{", "[")
+    return text.lstrip().startswith(("{", "["))
 
 
 def dig(value: Any, path: tuple[str, ...]) -> Any:
