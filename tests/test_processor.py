@@ -146,6 +146,34 @@ def test_a_start_delay_saves_the_start_of_a_span_that_ends_in_time(server: StubS
     assert [item["name"] for item in server.items] == ["long", "long", "short"]
 
 
+def test_a_delayed_start_shows_what_the_span_holds_by_then(server: StubServer, traced: Traced) -> None:
+    """Many instrumentations set the kind of a span right after they have started it."""
+    provider, processor = traced(server.url, schedule_delay_millis=1, start_delay_millis=50)
+    span = provider.get_tracer("t").start_span("early name")
+    span.set_attribute("openinference.span.kind", "LLM")
+    span.update_name("chat")
+    wait_until(lambda: len(server.items) == 1)
+    assert (server.items[0]["name"], server.items[0]["type"]) == ("chat", "COMPLETION")
+    span.end()
+
+
+def test_what_only_the_start_knew_is_in_the_end_when_the_attribute_limit_evicted_it(
+    server: StubServer, traced: Traced
+) -> None:
+    """With both upserts, and with a START that its END replaced."""
+    for delay in (0, 60_000):
+        provider, processor = traced(server.url, start_delay_millis=delay)
+        span = provider.get_tracer("t").start_span("chat", attributes={"first.of.all": "known at the start"})
+        if not delay:
+            processor.force_flush()
+        for number in range(128):
+            span.set_attribute(f"later.{number}", number)
+        span.end()
+        assert processor.force_flush()
+        assert "known at the start" in str(server.items[-1])
+        assert server.items[-1]["end_timestamp"]
+
+
 @pytest.mark.parametrize("off", [None, "off"])
 def test_starts_can_be_switched_off(server: StubServer, traced: Traced, off: str | None) -> None:
     """Off sends the END only."""

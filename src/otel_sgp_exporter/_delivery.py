@@ -101,14 +101,7 @@ class Delivery:
 
     def deliver(self, records: Sequence[Record], terms: Terms) -> Iterator[Event]:
         """Send `records`, and yield what becomes of them as it becomes known. Each is settled or returned once."""
-        sealed = []
-        for record in records:
-            try:
-                self.seal(record)
-                sealed.append(record)
-            except EncodeError as error:
-                yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE), str(error))
-        terms.encoded(sealed)
+        sealed = yield from self._encoded(records, terms)
         requests = Isolation(packed(sealed, self.max_request_bytes))
         attempted = False
         for request in requests:
@@ -129,6 +122,21 @@ class Delivery:
                 yield Settled(remaining, refused, verdict.why)
                 if len(remaining) == 1 and requests.refused(verdict.status):
                     yield Settled(requests.rest(), refused, verdict.why)
+
+    def _encoded(self, records: Sequence[Record], terms: Terms) -> Generator[Event, None, list[Record]]:
+        """Those of `records` that can be sent, encoded."""
+        tried_before = [record for record in records if record.fragment is not None]
+        vain = {*tried_before} - {*(yield from _without_superseded(tried_before, terms))}
+        sealed = []
+        for record in records:
+            try:
+                if record not in vain:
+                    self.seal(record)
+                    sealed.append(record)
+            except EncodeError as error:
+                yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE), str(error))
+        terms.encoded(sealed)
+        return sealed
 
     def seal(self, record: Record) -> None:
         """Encode `record`, unless it is, in a size that can be sent. Raises EncodeError."""

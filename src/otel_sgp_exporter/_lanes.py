@@ -122,6 +122,7 @@ class Lanes:
         # A START with a fragment has been tried before: sending it now would be a retry behind its END.
         if start is not None and (start.fragment is not None or self._is_waiting(start, record.offered_at)):
             ended.append((self._starts.take(key), SUPERSEDED))
+            record.adopt(start)
         behind = key in self._starts or key in self._in_flight
         (self._parked if behind else self._queue_of(record)).push(record)
         return ended

@@ -93,6 +93,16 @@ class Record:
         record.offered_at, record.epoch, record.ancestor = 0.0, 0, None
         return record
 
+    def refresh(self) -> None:
+        """For a START that has waited: what the span is called and holds by now."""
+        self.name = self.span.name
+        self.attributes = _copied(self.span.attributes)
+
+    def adopt(self, start: Record) -> None:
+        """For an END in place of its START: what the START knew and the SDK's attribute limit has evicted since."""
+        if self.fragment is None and start.fragment is None and self.span.dropped_attributes:
+            self.attributes = {**start.attributes, **self.attributes}
+
     def seal(self, fragment: bytes) -> None:
         """From here on the record is its encoded item."""
         self.fragment = fragment

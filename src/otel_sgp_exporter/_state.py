@@ -23,6 +23,7 @@ class State:
 
     def __init__(self, config: ProcessorConfig) -> None:
         self._max_records = config.max_export_batch_size
+        self._delays_starts = bool(config.start_delay_millis)
         self._linger_seconds = config.schedule_delay_millis / 1000
         self.lanes = Lanes(config.max_queue_size, config.max_queue_bytes, (config.start_delay_millis or 0) / 1000)
         self.ledger = Ledger()
@@ -68,6 +69,10 @@ class State:
         if due is None or due > now:
             return None
         records = self.lanes.take(self._max_records, max_bytes, now, hurry=self.in_hurry)
+        if self._delays_starts:
+            for record in records:
+                if record.phase is Phase.START and record.fragment is None:
+                    record.refresh()  # many instrumentations say what a span is only after they have started it
         return records, self.gate.enter()
 
     def happened(self, event: Event, now: float, *, probe: bool) -> None:
