@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -29,11 +29,12 @@ class Layout:
 
     def once(self, question: Callable[[Layout], T]) -> T:
         """The answer to a question about the keys alone: one that lives as long as the tables, told by identity."""
+        answer: T
         try:
-            return cast(T, self._answers[question])
+            answer = self._answers[question]
         except KeyError:
             answer = self._answers[question] = question(self)
-            return answer
+        return answer
 
     def outline(self, prefix: str) -> Any:
         """The nested list that the keys of a family stand for, with the keys in the places of their values."""

@@ -54,7 +54,7 @@ def messages(value: Any) -> list[Message] | None:
         return to_messages(value)
     if not isinstance(value, (list, tuple)) or not value:
         return None
-    if all(isinstance(item, (list, tuple)) for item in value):
+    if isinstance(value[0], (list, tuple)) and all(isinstance(item, (list, tuple)) for item in value):
         value = [item for batch in value for item in batch]
     found: list[Message] = []
     for item in value:

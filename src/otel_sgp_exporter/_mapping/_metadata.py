@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from otel_sgp_exporter._mapping._explicit import METADATA
 from otel_sgp_exporter._mapping._facts import CACHE_WRITE, CONVERSATION, FINISH_REASON, MODEL, PROVIDER, TAGS, USER_ID
 from otel_sgp_exporter._mapping._layout import Layout
-from otel_sgp_exporter._mapping._payload import finish_reasons, known_model
+from otel_sgp_exporter._mapping._payload import known_model, texts
 from otel_sgp_exporter._mapping._precedence import (
     GROUPS,
     SILENT_KEYS,
@@ -17,7 +18,7 @@ from otel_sgp_exporter._mapping._precedence import (
     USER_METADATA,
     USER_METADATA_JSON,
 )
-from otel_sgp_exporter._mapping._reader import Reader, text
+from otel_sgp_exporter._mapping._reader import Chain, Reader, text
 from otel_sgp_exporter._mapping._tidy import Tidy
 from otel_sgp_exporter._mapping._usage import number
 
@@ -25,9 +26,6 @@ Metadata = dict[str, Any]
 
 # SGP, or we, read meaning into these: a user's key of that name goes under another.
 _RESERVED = frozenset({"usage", "cost_usd", "attributes", "truncated", *GROUPS.values()})
-_FACT_KEYS = frozenset(
-    key for chain in (MODEL, PROVIDER, FINISH_REASON, USER_ID, TAGS, CACHE_WRITE) for key in chain.keys
-)
 _RESERVED_PREFIXES = ("error", "__")
 _USER_PREFIXES = (METADATA, *USER_METADATA)
 _ROUTED = (*_USER_PREFIXES, *GROUPS)
@@ -36,18 +34,21 @@ _USER = "user"
 
 def read_facts(reader: Reader) -> Metadata:
     """What conventions say about a span beside its payload, under one name for all of them."""
-    if reader.keys.isdisjoint(_FACT_KEYS):
-        return {}
-    reasons = finish_reasons(reader)
-    facts: Metadata = {
-        "model": reader.first(MODEL, known_model),
-        "provider": reader.first(PROVIDER, text),
-        "finish_reason": reasons[0] if reasons and len(reasons) == 1 else reasons,
-        "user_id": reader.first(USER_ID, text),
-        "tags": reader.first(TAGS, _tags),
-        "cache_write_tokens": reader.first(CACHE_WRITE, number),
-    }
-    return {name: value for name, value in facts.items() if value is not None}
+    facts: Metadata = {}
+    for name, chain, accept in reader.layout.once(_stated):
+        if (found := reader.first(chain, accept)) is not None:
+            facts[name] = found
+    return facts
+
+
+class _Fact(NamedTuple):
+    name: str
+    chain: Chain
+    accept: Callable[[Any], Any]
+
+
+def _stated(layout: Layout) -> list[_Fact]:
+    return [fact for fact in _FACTS if not layout.keys.isdisjoint(fact.chain.keys)]
 
 
 def add_attributes(metadata: Metadata, reader: Reader, hidden: tuple[str, ...], group_id: str | None) -> bool:
@@ -105,9 +106,24 @@ def _add_user(metadata: Metadata, name: str, value: Any, group_id: str | None) -
     metadata[name] = value
 
 
+def _finish_reason(value: Any) -> str | tuple[str, ...] | None:
+    reasons = texts(value)
+    return reasons[0] if reasons and len(reasons) == 1 else reasons
+
+
 def _tags(value: Any) -> list[str] | None:
     if isinstance(value, str):
         return sorted(filter(None, map(str.strip, value.split(",")))) or None
     if not isinstance(value, (list, tuple)):
         return None
     return [item for item in value if isinstance(item, str)] or None
+
+
+_FACTS = (
+    _Fact("model", MODEL, known_model),
+    _Fact("provider", PROVIDER, text),
+    _Fact("finish_reason", FINISH_REASON, _finish_reason),
+    _Fact("user_id", USER_ID, text),
+    _Fact("tags", TAGS, _tags),
+    _Fact("cache_write_tokens", CACHE_WRITE, number),
+)

@@ -72,7 +72,7 @@ def read_output(reader: Reader, span_type: str, hidden: bool) -> Found | None:
 
 def finish_reasons(reader: Reader) -> tuple[str, ...] | None:
     """Why the model stopped, once for each choice."""
-    return reader.first(FINISH_REASON, _texts)
+    return reader.first(FINISH_REASON, texts)
 
 
 def known_model(value: Any) -> str | None:
@@ -140,6 +140,7 @@ def _parameters(reader: Reader) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None and name not in _NOT_PARAMETERS}
 
 
-def _texts(value: Any) -> tuple[str, ...] | None:
+def texts(value: Any) -> tuple[str, ...] | None:
+    """For `Reader.first`: a text or several, without empty ones."""
     found = value if isinstance(value, (list, tuple)) else (value,)
     return tuple(item for item in found if isinstance(item, str) and item) or None

@@ -66,7 +66,8 @@ class Reader:
 
     def has(self, key: str) -> bool:
         """True if there is content under the key or the family prefix; a marker for hidden content is content."""
-        return key in self.families or not is_empty(self.attributes.get(key))
+        value = self.attributes.get(key)
+        return key in self.families if value is None else not is_empty(value)
 
     def get(self, key: str) -> Any:
         """The value as it was set; None when there is none."""

@@ -7,11 +7,10 @@ from typing import Any
 
 from otel_sgp_exporter._mapping._facts import USAGE
 from otel_sgp_exporter._mapping._genai import OPERATION, UNBILLED_OPERATIONS
-from otel_sgp_exporter._mapping._reader import Reader
+from otel_sgp_exporter._mapping._layout import Layout
+from otel_sgp_exporter._mapping._reader import Chain, Reader
 
 Usage = dict[str, Any]
-
-_KEYS = frozenset(key for chain in USAGE.values() for key in chain.keys)
 
 BILLED_TYPES = frozenset({"COMPLETION", "RERANKING", "EXTERNAL_ENDPOINT"})
 """Spans that may stand for one paid call (embeddings are external); agents and chains add up what their calls paid."""
@@ -19,12 +18,17 @@ BILLED_TYPES = frozenset({"COMPLETION", "RERANKING", "EXTERNAL_ENDPOINT"})
 
 def read_usage(reader: Reader) -> Usage:
     """The usage that the span reports, under SGP's names; empty when it reports none."""
-    if reader.attributes.keys().isdisjoint(_KEYS):
-        return {}
-    usage = {name: reader.first(chain, number) for name, chain in USAGE.items()}
-    if usage["total_tokens"] is None and usage["input_tokens"] is not None and usage["output_tokens"] is not None:
+    usage: Usage = {}
+    for name, chain in reader.layout.once(_reported):
+        if (found := reader.first(chain, number)) is not None:
+            usage[name] = found
+    if "total_tokens" not in usage and "input_tokens" in usage and "output_tokens" in usage:
         usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
-    return {name: value for name, value in usage.items() if value is not None}
+    return usage
+
+
+def _reported(layout: Layout) -> list[tuple[str, Chain]]:
+    return [(name, chain) for name, chain in USAGE.items() if not layout.keys.isdisjoint(chain.keys)]
 
 
 def is_billed(reader: Reader) -> bool:
