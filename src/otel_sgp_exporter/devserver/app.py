@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -23,14 +24,18 @@ from .faults import Faults, parse_fault
 from .refusal import Refusal
 from .settings import Settings
 from .store import Store
+from .traces import TraceReader
+from .viewer import Guard, Viewer
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class SpanServer:
-    """The ASGI application and what it keeps: the store, the counters, one thread that writes and one that reads."""
+    """The ASGI application and what it keeps: the store, the counters, one thread that writes and two that read."""
 
-    def __init__(self, settings: Settings, store: Store, host: str, reset: Callable[[object], None]) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, traces: TraceReader, host: str, reset: Callable[[object], None]
+    ) -> None:
         self.store = store
         self.counters = Counters()
         self.faults = Faults(settings)
@@ -39,7 +44,15 @@ class SpanServer:
         self.reading = ThreadPoolExecutor(1, "sgp-serve-read")
         self._primary = settings.primary
         api_routes = self._api_routes(SpanApi(settings, store, self.counters))
-        routes = [*api_routes, Mount("/public", routes=api_routes), Mount("/_standin", routes=self._standin_routes())]
+        self.viewer = Viewer(traces, self.door.stopping)
+        standin_routes = [*self._standin_routes(), *self.viewer.data_routes]
+        guard = Middleware(Guard, settings=settings)
+        routes = [
+            *api_routes,
+            Mount("/public", routes=api_routes),
+            Mount("/_standin", routes=standin_routes, middleware=[guard]),
+            self.viewer.page_route,
+        ]
         starlette = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Refusal: _refusal})
         self.app: ASGIApp = _HostCheck(starlette, LOCAL_NAMES | {host.lower(), f"[{host.lower()}]"})
 
@@ -57,6 +70,7 @@ class SpanServer:
     def close(self) -> None:
         self.writing.shutdown()
         self.reading.shutdown()
+        self.viewer.close()
 
     def _api_routes(self, api: SpanApi) -> list[Route]:
         operations: list[tuple[str, str, Callable[[Call], bytes], Executor]] = [

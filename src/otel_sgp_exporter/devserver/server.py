@@ -17,6 +17,7 @@ from .app import SpanServer
 from .faults import Fault
 from .settings import Settings
 from .store import Store
+from .traces import TraceReader
 
 _BACKLOG = 2048
 _UVICORN: dict[str, Any] = {
@@ -59,8 +60,10 @@ class DevServer:
         """Listen and serve in a background thread; OSError when the address cannot be had."""
         with ExitStack() as undo:
             directory = undo.enter_context(TemporaryDirectory(prefix="otel-sgp-"))
-            store = undo.enter_context(closing(Store(self._database or f"{directory}/spans.sqlite", self.settings)))
-            self._spans = undo.enter_context(closing(SpanServer(self.settings, store, self._host, self._reset)))
+            database = self._database or f"{directory}/spans.sqlite"
+            store = undo.enter_context(closing(Store(database, self.settings)))
+            traces = undo.enter_context(closing(TraceReader(database, self.settings.primary)))
+            self._spans = undo.enter_context(closing(SpanServer(self.settings, store, traces, self._host, self._reset)))
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
             listening = undo.enter_context(
                 socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)

@@ -1,4 +1,4 @@
-"""The spans on disk: SQLite in WAL mode, one connection that writes and one that reads. All SQL is here."""
+"""The spans on disk: SQLite in WAL mode, one connection that writes, one that reads. All SQL but the page's is here."""
 
 from __future__ import annotations
 

@@ -1,0 +1,131 @@
+"""What the page reads: traces in summary, the spans of one, a span with its arrivals. A connection of its own."""
+
+from __future__ import annotations
+
+import sqlite3
+from os import PathLike
+from typing import Any
+
+from .codec import decode
+from .settings import StoreName
+
+MOST_TRACES = 1000
+MOST_SPANS = 5000
+
+# Large documents are not looked into for what a list shows beside a name.
+_SMALL_BYTES = 1 << 16
+_TEXT = "CAST(document AS TEXT)"
+_JSON = f"CASE WHEN length(document) < {_SMALL_BYTES} AND json_valid({_TEXT}) THEN {_TEXT} END"
+# Few spans have a cost: looking for its name is much faster than parsing.
+_COST = f"""CASE WHEN instr(document, CAST('"cost_usd"' AS BLOB)) AND json_valid({_TEXT})
+    THEN json_extract({_TEXT}, '$.metadata.cost_usd') END"""
+_HINT = f"""substr(coalesce(json_extract({_JSON}, '$.metadata.error_message'),
+    nullif(json_extract({_JSON}, '$.output.content'), ''), json_extract({_JSON}, '$.output.messages[#-1].content'),
+    '→ ' || json_extract({_JSON}, '$.output.tool_calls[0].name'), json_extract({_JSON}, '$.output')), 1, 160)"""
+_ASKED = f"""substr(coalesce(json_extract({_JSON}, '$.input.messages[#-1].content'),
+    json_extract({_JSON}, '$.input.input'), json_extract({_JSON}, '$.input')), 1, 160)"""
+
+
+def _usage(key: str, older_key: str) -> str:
+    """The token count of a row of the legacy store, which has no column for it."""
+    places = (f"$.{place}.usage.{name}" for place in ("output", "metadata") for name in (key, older_key))
+    return f"coalesce({', '.join(f'json_extract({_JSON}, {place!r})' for place in places)})"
+
+
+_TOKENS: dict[StoreName, tuple[str, str]] = {
+    "traces": ("input_tokens", "output_tokens"),
+    "legacy": (_usage("input_tokens", "prompt_tokens"), _usage("output_tokens", "completion_tokens")),
+}
+
+LATEST = "SELECT coalesce(max(version), 0) FROM {table}"
+OLDEST = "SELECT coalesce(min(version), 0) FROM {table}"
+
+# With one min() or max(), SQLite takes the bare columns from the row that has it: the root, or the first span if there
+# is none. Hence two passes over the spans of a trace. Sums are of reals: integers may overflow.
+SUMMARIES = """
+WITH touched AS (
+    SELECT account, trace_id, max(version) AS version FROM {table} WHERE version > :after
+    GROUP BY account, trace_id ORDER BY version DESC LIMIT :limit
+), heads AS (
+    SELECT account, trace_id, touched.version, id, name, status, end_us IS NULL AS running,
+        min(start_us - (parent_id IS NULL) * (1 << 60)) AS root
+    FROM touched JOIN {table} USING (account, trace_id) GROUP BY account, trace_id
+)
+SELECT account, trace_id, heads.version, heads.id AS root_id, heads.name, heads.status, heads.running,
+    (SELECT {asked} FROM {table} AS head
+        WHERE head.id = heads.id AND head.trace_id = heads.trace_id AND head.account = heads.account) AS asked,
+    max(group_id) AS group_id, group_concat(DISTINCT type) AS types, min(start_us) AS start_us, max(end_us) AS end_us,
+    max(max(coalesce(start_arrived_us, 0), coalesce(end_arrived_us, 0))) AS arrived_us,
+    count(*) AS spans, sum(end_us IS NULL) AS open, sum(spans.status = 'ERROR') AS errors,
+    sum(late_starts) AS late_starts, sum(CAST({input_tokens} AS REAL)) AS input_tokens,
+    sum(CAST({output_tokens} AS REAL)) AS output_tokens, sum(CAST({cost} AS REAL)) AS cost_usd
+FROM heads JOIN {table} AS spans USING (account, trace_id)
+GROUP BY account, trace_id ORDER BY heads.version
+"""
+
+SPANS = """
+SELECT rowid AS key, version, id, parent_id, name, type, status, start_us, end_us, start_arrived_us, end_arrived_us,
+    late_starts, {input_tokens} AS input_tokens, {output_tokens} AS output_tokens, {hint} AS hint
+FROM {table} WHERE account = :account AND trace_id = :trace_id AND version > :after ORDER BY version LIMIT :limit
+"""
+
+SPAN = """
+SELECT version, start_arrived_us, end_arrived_us, starts, ends, late_starts, document FROM {table} WHERE rowid = ?
+"""
+
+
+class TraceReader:
+    """Reads the primary store; belongs to one thread of its own, so that the page holds up neither writes nor searches.
+
+    Tables are answered as {columns, rows}, a third of the size of a list of objects.
+    """
+
+    def __init__(self, database: str | PathLike[str], table: StoreName) -> None:
+        self._connection = sqlite3.connect(database, check_same_thread=False)
+        input_tokens, output_tokens = _TOKENS[table]
+        self._sql = {
+            name: sql.format(
+                table=table,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cost=_COST,
+                hint=_HINT,
+                asked=_ASKED,
+            )
+            for name, sql in {"latest": LATEST, "oldest": OLDEST, "all": SUMMARIES, "one": SPANS, "span": SPAN}.items()
+        }
+
+    def latest(self) -> int:
+        """The version of the last write; 0 when there is none."""
+        return int(self._connection.execute(self._sql["latest"]).fetchone()[0])
+
+    def summaries(self, after: int) -> dict[str, Any]:
+        """A row for each trace written to since version `after`, the newest `MOST_TRACES` of them.
+
+        Versions below `oldest` have been forgotten since; those up to `latest` are part of the answer.
+        """
+        # Before the rows: what is written in between is then part of this answer and of the next.
+        latest = self.latest()
+        table = self._table("all", {"after": after, "limit": MOST_TRACES})
+        return {"latest": latest, "oldest": self._connection.execute(self._sql["oldest"]).fetchone()[0], **table}
+
+    def spans(self, account: str, trace_id: str, after: int) -> dict[str, Any]:
+        """The first `MOST_SPANS` spans of the trace written since version `after`, without their documents."""
+        wanted = {"account": account, "trace_id": trace_id, "after": after, "limit": MOST_SPANS}
+        table = self._table("one", wanted)
+        return {"more": len(table["rows"]) == MOST_SPANS, **table}
+
+    def span(self, key: int) -> dict[str, Any] | None:
+        """One span as the API answers with it, and how it came in."""
+        table = self._table("span", (key,))
+        if not table["rows"]:
+            return None
+        row = dict(zip(table["columns"], table["rows"][0], strict=True))
+        return {**row, "document": decode(row["document"])}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _table(self, name: str, bound: dict[str, Any] | tuple[Any, ...]) -> dict[str, Any]:
+        cursor = self._connection.execute(self._sql[name], bound)
+        return {"columns": [column[0] for column in cursor.description], "rows": cursor.fetchall()}
