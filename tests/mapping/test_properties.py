@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from made import START_NS, end, start
 from opentelemetry.sdk.trace import Event
 
-from otel_sgp_exporter._mapping import MappingOptions, TraceMemory, to_item
+from otel_sgp_exporter._mapping import MappingOptions, TraceMemory, timestamp, to_item
 from otel_sgp_exporter._mapping import _facts as facts
 from otel_sgp_exporter._mapping import _precedence as precedence
+from otel_sgp_exporter._mapping._tidy import Tidy
 from otel_sgp_exporter._mapping._types import SPAN_TYPES
 from otel_sgp_exporter._record import Phase
+from otel_sgp_exporter._wire import _encode
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -51,12 +54,21 @@ attributes = st.dictionaries(
     nested | text_of_json | kind,
     max_size=12,
 )
+long_text = st.sampled_from(["data:image/png;base64," + "iVBO" * 30, "iVBORw0K" * 200, "x " * 900])
 option = st.builds(MappingOptions, st.booleans(), st.booleans(), st.sampled_from(["auto", "link", "root"]))
 
 
 def encoded(item: dict[str, Any]) -> bytes:
     """The item as the wire would send it, odd leaves and keys made fit in the simplest way."""
     return json.dumps(item, default=repr, skipkeys=True).encode()
+
+
+def emptied(part: Any) -> None:
+    """Everything in it that can be changed, gone."""
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        emptied(inner)
+    if isinstance(part, (dict, list)):
+        part.clear()
 
 
 def assert_valid(item: dict[str, Any], *, ended: bool) -> None:
@@ -98,6 +110,34 @@ def test_an_end_that_knows_nothing_says_what_its_start_said(known: Any) -> None:
     before, after = to_item(began, memory=memory), to_item(ended, memory=memory)
     kept = {name: part for name, part in after.items() if part != {} and name != "end_timestamp"}
     assert repr(kept) == repr(before)
+
+
+@QUICK
+@given(
+    st.dictionaries(word, nested | st.text(min_size=60, max_size=70) | st.just("data:image/png;base64," + "iVBO" * 30))
+)
+def test_a_payload_that_needs_no_tidying_is_what_tidying_makes_of_it(payload: Any) -> None:
+    assert _encode(Tidy().payload(payload)) == _encode(Tidy()(payload))
+
+
+@QUICK
+@given(st.integers(-(10**19), 10**19) | st.integers(-(10**21), 10**21) | st.floats(0, 1e19))
+def test_a_timestamp_is_that_of_the_calendar(ns: float) -> None:
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=int(ns) // 1000)
+    except OverflowError:
+        moment = (datetime.max if ns > 0 else datetime.min).replace(tzinfo=timezone.utc)
+    assert timestamp(ns) == moment.isoformat(timespec="microseconds")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whoever_changes_an_item_changes_no_other(name: str) -> None:
+    """Spans share what is remembered of their keys, their resource and their scope; a redactor may change its item."""
+    for entry in load(name):
+        before = to_item(record(entry, Phase.END))
+        kept = repr(before)
+        emptied(before)
+        assert repr(to_item(record(entry, Phase.END))) == kept
 
 
 @pytest.mark.parametrize("name", NAMES)
