@@ -134,10 +134,11 @@ def test_a_timestamp_is_that_of_the_calendar(ns: float) -> None:
 def test_whoever_changes_an_item_changes_no_other(name: str) -> None:
     """Spans share what is remembered of their keys, their resource and their scope; a redactor may change its item."""
     for entry in load(name):
-        before = to_item(record(entry, Phase.END))
-        kept = repr(before)
-        emptied(before)
-        assert repr(to_item(record(entry, Phase.END))) == kept
+        ended = record(entry, Phase.END)
+        first = to_item(ended)
+        before = repr(first)
+        emptied(first)
+        assert repr(to_item(ended)) == before
 
 
 @pytest.mark.parametrize("name", NAMES)
