@@ -110,14 +110,19 @@ def _is_closed(processor: ConcurrentBatchSpanProcessor) -> bool:
     return processor._pipeline._state.closed
 
 
-def is_disabled() -> bool:
-    """Whether the user switched tracing off, for OpenTelemetry or for SGP."""
+def switched_off() -> str:
+    """The variable by which the user switched tracing off, for OpenTelemetry or for SGP; empty when none did."""
     if str(resolve(_SDK_DISABLED).value).lower() == "true":
-        return True
-    disabled = bool(resolve(_NATIVE_DISABLED).value)  # whatever it says, as for the native client
-    if disabled:
-        say_once("SGP gets no spans: DISABLE_SCALE_TRACING is set")
-    return disabled
+        return "OTEL_SDK_DISABLED"
+    return "DISABLE_SCALE_TRACING" if resolve(_NATIVE_DISABLED).value else ""  # whatever it says: so the native client
+
+
+def is_disabled() -> bool:
+    """Whether tracing is switched off; says so where it is SGP alone."""
+    variable = switched_off()
+    if variable == "DISABLE_SCALE_TRACING":
+        say_once(f"SGP gets no spans: {variable} is set")
+    return bool(variable)
 
 
 def say_once(text: str) -> None:
