@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: check test format lint types demo bench clean
+.PHONY: check test test-matrix test-vendors format lint types demo bench clean
 
 check: lint types test
 
@@ -21,6 +21,14 @@ demo: $(VENV)/.base
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# Every interpreter and SDK version that we support, in throw-away environments under .matrix.
+test-matrix:
+	$(PYTHON) tests/zero_code/matrix.py
+
+# Real vendors side by side, in throw-away environments under .matrix.
+test-vendors:
+	$(PYTHON) tests/vendors/run.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

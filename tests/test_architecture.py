@@ -11,8 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "src" / "otel_sgp_exporter"
 ROWS = (
     ("_cli",),
     ("_check", "_replay", "_tail", "testing"),
+    ("_diagnosis", "_surroundings"),
     ("__init__",),
+    ("_zero_code",),
     ("_configure",),
+    ("_attach",),
     ("_exporter", "_processor"),
     ("_pipeline", "_metrics", "_selection"),
     ("_senders",),

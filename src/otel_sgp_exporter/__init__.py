@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._configure import configure
     from ._exporter import SGPSpanExporter
     from ._ledger import FlushResult, Stats
     from ._outcome import DropReason
@@ -22,6 +23,7 @@ __all__ = [
     "Stats",
     "__version__",
     "agent_spans",
+    "configure",
 ]
 
 # Imported when first asked for: zero-code set-up loads this package into processes that never want the engine.
@@ -32,6 +34,7 @@ _HOMES = {
     "SGPSpanExporter": "_exporter",
     "Stats": "_ledger",
     "agent_spans": "_selection",
+    "configure": "_configure",
 }
 
 

@@ -65,6 +65,10 @@ class Selection:
         """Instead of the parent's, the id to link: 0 for none; None when the parent is exported."""
         return self._moved.get(key)
 
+    def nearest(self, key: SpanKey) -> int:
+        """The id of the span when it is exported, else of its nearest exported ancestor; 0 for none."""
+        return self._left_out.get(key, key[1])
+
     def _wanted(self, span: ReadableSpan) -> bool:
         try:
             return bool(self._filter(span))

@@ -90,8 +90,19 @@ def read_parent(record: Record, options: MappingOptions, exported: int | None) -
         return exported or None, parent.span_id
     if not parent.is_remote:
         return parent.span_id, None
-    link = {"link": True, "root": False}.get(options.remote_parent, TRACESTATE_MEMBER in parent.trace_state)
-    return (parent.span_id, None) if link else (None, parent.span_id)
+    mark = parent.trace_state.get(TRACESTATE_MEMBER)
+    if options.remote_parent == "root" or (options.remote_parent == "auto" and mark is None):
+        return None, parent.span_id
+    linked = _marked_span(mark) or parent.span_id
+    return linked, None if linked == parent.span_id else parent.span_id
+
+
+def _marked_span(mark: str | None) -> int | None:
+    """The nearest ancestor that is in SGP, as the caller's propagator wrote it; None when that cannot be read."""
+    try:
+        return int(mark, 16) if mark and len(mark) == 16 else None
+    except ValueError:
+        return None
 
 
 def time_to_first_token_ms(record: Record, reader: Reader) -> float | None:
