@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ from otel_sgp_exporter._mapping._tidy import Tidy
 from otel_sgp_exporter._mapping._usage import number
 from otel_sgp_exporter._record import Phase, Record
 
+_SPAN_ID = re.compile("[0-9a-f]{16}")
 TRACESTATE_MEMBER = "sgp"
 """In the tracestate of a remote parent: that span is in SGP."""
 
@@ -99,10 +101,7 @@ def read_parent(record: Record, options: MappingOptions, exported: int | None) -
 
 def _marked_span(mark: str | None) -> int | None:
     """The nearest ancestor that is in SGP, as the caller's propagator wrote it; None when that cannot be read."""
-    try:
-        return int(mark, 16) if mark and len(mark) == 16 else None
-    except ValueError:
-        return None
+    return int(mark, 16) if mark and _SPAN_ID.fullmatch(mark) else None
 
 
 def time_to_first_token_ms(record: Record, reader: Reader) -> float | None:
