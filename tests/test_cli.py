@@ -61,6 +61,18 @@ def test_serve_with_bad_arguments(capsys: pytest.CaptureFixture[str], arguments:
     assert named in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["serve", "tail", "check"])
+def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """Every subcommand is listed, explains itself, and takes no key on the command line but that of a local server."""
+    for arguments in (["--help"], [command, "--help"]):
+        with pytest.raises(SystemExit) as raised:
+            main(arguments)
+        assert raised.value.code == 0
+        text = capsys.readouterr().out
+        assert command in text
+    assert ("--api-key" in text) == (command == "serve")
+
+
 def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     """What there is, is listed."""
     with pytest.raises(SystemExit) as raised:

@@ -17,16 +17,33 @@ _ANY_ACCOUNT = "local"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status of the process."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(prog="otel-sgp", description="Tools around otel-sgp-exporter.")
     subcommands = parser.add_subparsers(required=True, metavar="command")
-    _add_serve(subcommands)
-    options = parser.parse_args(arguments)
+    for name, (summary, complete) in _SUBCOMMANDS.items():
+        subcommand = subcommands.add_parser(name, help=summary)
+        if given[:1] == [name]:  # the others are not asked for their arguments: each imports what it needs
+            complete(subcommand)
+    options = parser.parse_args(given)
     status: int = options.run(options)
     return status
 
 
-def _add_serve(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subcommands.add_parser("serve", help="run a local SGP: the span API on SQLite")
+def _complete_check(parser: argparse.ArgumentParser) -> None:
+    from ._check import add_arguments, run
+
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _complete_tail(parser: argparse.ArgumentParser) -> None:
+    from ._tail import add_arguments, run
+
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def _complete_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=_DEFAULT_PORT, help="0 picks a free one (default: %(default)s)")
     parser.add_argument("--database", metavar="FILE", help="keep the spans there (default: forget them at exit)")
@@ -59,13 +76,20 @@ def _serve(options: argparse.Namespace) -> int:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    print(f"Local SGP at {server.url}, stop it with Ctrl-C. Point an application at it with", flush=True)
+    print(f"Local SGP: open {server.url} to see traces, Ctrl-C stops it. Point an application at it with", flush=True)
     print(f"export OTEL_EXPORTER_SGP_ENDPOINT={server.url}")
     print(f"export OTEL_EXPORTER_SGP_API_KEY={options.api_key or _ANY_API_KEY}")
     print(f"export OTEL_EXPORTER_SGP_ACCOUNT_ID={options.account_id or _ANY_ACCOUNT}", flush=True)
     stopped.wait()
     server.stop()
     return 0
+
+
+_SUBCOMMANDS = {
+    "serve": ("run a local SGP: the span API on SQLite, and a page that shows traces live", _complete_serve),
+    "tail": ("show traces in the terminal while they run", _complete_tail),
+    "check": ("send one span there and back, and say what is wrong", _complete_check),
+}
 
 
 def _fail(message: str) -> int:
