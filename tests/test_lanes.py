@@ -328,6 +328,9 @@ class Anything(RuleBasedStateMachine):
     def the_bounds_hold(self) -> None:
         assert len(self.lanes) <= self.max_records
         assert self.lanes.charged_bytes <= self.max_bytes
+        held = [each for queue in self.lanes._all for each in queue.values()]
+        assert len(self.lanes) == len(held)
+        assert self.lanes.charged_bytes == sum(each.charged_bytes for each in held)
 
     def teardown(self) -> None:
         """At last everything can be taken: no END is stuck behind a START that is over."""

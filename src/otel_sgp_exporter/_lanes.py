@@ -21,30 +21,39 @@ REASSERT_SECONDS = 5.0
 """How long the server is given to apply a START of which nobody knows whether it arrived."""
 
 
+class _Tally:
+    """What all queues hold together."""
+
+    records = 0
+    charged_bytes = 0
+
+
 class _Queue(OrderedDict[SpanKey, Record]):
     """Records by span, oldest first, and the bytes they are charged with."""
 
     charged_bytes = 0
+    tally: _Tally
 
     def push(self, record: Record, *, first: bool = False) -> None:
         self[record.key] = record
         self.charged_bytes += record.charged_bytes
+        self.tally.records += 1
+        self.tally.charged_bytes += record.charged_bytes
         if first:
             self.move_to_end(record.key, last=False)
 
     def take(self, key: SpanKey) -> Record:
         record = self.pop(key)
         self.charged_bytes -= record.charged_bytes
+        self.tally.records -= 1
+        self.tally.charged_bytes -= record.charged_bytes
         return record
 
     def oldest(self) -> Record:
         return next(iter(self.values()))
 
     def empty(self) -> list[Record]:
-        records = list(self.values())
-        self.clear()
-        self.charged_bytes = 0
-        return records
+        return [self.take(key) for key in list(self)]
 
 
 class Lanes:
@@ -69,9 +78,12 @@ class Lanes:
         self._unclear: dict[SpanKey, float] = {}  # STARTs that may still be applied, until when
         self._queued = (self._ends, self._explaining_ends, self._starts, self._reasserts)
         self._all = (*self._queued, self._parked, self._in_flight)
+        self._tally = _Tally()
+        for queue in self._all:
+            queue.tally = self._tally
 
     def __len__(self) -> int:
-        return sum(map(len, self._all))
+        return self._tally.records
 
     @property
     def in_flight(self) -> int:
@@ -81,7 +93,7 @@ class Lanes:
     @property
     def charged_bytes(self) -> int:
         """Estimated bytes of what is queued and exact bytes of what is encoded, together."""
-        return sum([queue.charged_bytes for queue in self._all])
+        return self._tally.charged_bytes
 
     def offer(self, record: Record, now: float) -> list[tuple[Record, Ending]]:
         """Admit `record`; returns the records that ended by it, possibly itself.
@@ -128,7 +140,8 @@ class Lanes:
         return ended
 
     def _exceeds(self, more_records: int, more_bytes: int) -> bool:
-        return len(self) + more_records > self._max_records or self.charged_bytes + more_bytes > self._max_bytes
+        tally = self._tally
+        return tally.records + more_records > self._max_records or tally.charged_bytes + more_bytes > self._max_bytes
 
     def _shed(self) -> list[tuple[Record, Ending]]:
         ended = []
@@ -201,6 +214,7 @@ class Lanes:
     def recharge(self, record: Record, charged_bytes: int) -> None:
         """Correct what a record in flight is charged with, now that it is encoded."""
         self._in_flight.charged_bytes += charged_bytes - record.charged_bytes
+        self._tally.charged_bytes += charged_bytes - record.charged_bytes
         record.charged_bytes = charged_bytes
 
     def settle(self, record: Record, *, delivered: bool = False) -> None:

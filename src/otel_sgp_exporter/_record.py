@@ -15,7 +15,6 @@ SpanKey: TypeAlias = tuple[int, int]
 
 # A record's own cost beside its values: the objects around them, and the resource fields that every item repeats.
 _FIXED_BYTES = 1024
-_ANNOTATION_BYTES = 256
 _MAX_DEPTH = 8
 
 
@@ -31,23 +30,23 @@ class Phase(Enum):
 class Record:
     """One START or END of one span.
 
-    What may still change on a running span (name, attributes, links) is copied here; the rest is read off `span`,
-    where it is fixed from the start (parent, kind, resource, scope) or from the end (events, status, times). Once
-    encoded, a record is its `fragment`, and what was taken off the span is let go.
+    What may still change on a running span (name, attributes) is copied here; the rest is read off `span` when it is
+    encoded: it is fixed from the start (parent, kind, resource, scope), from the end (events, status, times), or only
+    ever grows (links). Once encoded, a record is its `fragment`, and what was taken off the span is let go.
 
     A record has one owner at a time: the thread that made it, the lanes (under the pipeline's lock), or a sender.
     """
 
     __slots__ = (
+        "_events",
+        "_links",
         "ancestor",
         "attributes",
         "charged_bytes",
         "epoch",
-        "events",
         "explains_trace",
         "fragment",
         "key",
-        "links",
         "name",
         "offered_at",
         "phase",
@@ -64,14 +63,24 @@ class Record:
         self.epoch = 0
         self.name = span.name
         self.attributes: Mapping[Any, Any] = _copied(span.attributes)
-        self.links: Sequence[Link] = span.links
-        self.events: Sequence[Event] = span.events if phase is Phase.END else ()
+        self._events: Sequence[Event] | None = () if phase is Phase.START else None
+        self._links: Sequence[Link] | None = None
         self.explains_trace = phase is Phase.END and _explains_trace(span)  # last to give up under pressure
         self.charged_bytes = _FIXED_BYTES + _size(self.attributes)
-        for event in self.events:
-            self.charged_bytes += _ANNOTATION_BYTES + _size(event.attributes or {})
-        for link in self.links:
-            self.charged_bytes += _ANNOTATION_BYTES + _size(link.attributes or {})
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """Those of an ended span."""
+        if self._events is None:
+            self._events = self.span.events
+        return self._events
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """Those that the span has by now."""
+        if self._links is None:
+            self._links = self.span.links
+        return self._links
 
     @property
     def start_ns(self) -> int:
@@ -88,7 +97,7 @@ class Record:
         """A record of an item that is encoded already."""
         record = cls.__new__(cls)
         record.phase, record.key, record.explains_trace = phase, key, True
-        record.name, record.attributes, record.links, record.events = "", {}, (), ()
+        record.name, record.attributes, record._links, record._events = "", {}, (), ()
         record.fragment, record.charged_bytes = fragment, len(fragment)
         record.offered_at, record.epoch, record.ancestor = 0.0, 0, None
         return record
@@ -106,7 +115,7 @@ class Record:
     def seal(self, fragment: bytes) -> None:
         """From here on the record is its encoded item."""
         self.fragment = fragment
-        self.attributes, self.links, self.events = {}, (), ()
+        self.attributes, self._links, self._events = {}, (), ()
         del self.span
 
     def __repr__(self) -> str:
