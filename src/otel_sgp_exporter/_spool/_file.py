@@ -20,7 +20,7 @@ from typing import TypeVar
 
 _logger = logging.getLogger(__package__)
 
-_BUSY_SECONDS = 5.0
+_BUSY_SECONDS = 10.0
 _LOCKED = "database is locked"  # SQLITE_BUSY; error codes are there from Python 3.11 on only
 _LOCKED_SECONDS = 0.05
 _MAX_CORRUPT_FILES = 9
@@ -31,10 +31,19 @@ T = TypeVar("T")
 # One operation at a time in this process, and none during a fork: the child finds SQLite at rest. Reentrant, so that
 # a signal handler may fork.
 one_operation = threading.RLock()
+
+
+def _before_fork() -> None:
+    one_operation.acquire(timeout=_BUSY_SECONDS)
+
+
+def _after_fork() -> None:
+    with suppress(RuntimeError):  # a disk that hangs has kept it: then the child never gets it, and has no spool
+        one_operation.release()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=one_operation.acquire, after_in_parent=one_operation.release, after_in_child=one_operation.release
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 class SharedFile:
@@ -50,14 +59,7 @@ class SharedFile:
         self._schema = schema
         self._troubles: set[str] = set()
 
-    def run(
-        self,
-        what: str,
-        operation: Callable[[sqlite3.Connection], T],
-        *,
-        create: bool = False,
-        begin: str = "BEGIN IMMEDIATE",
-    ) -> T | None:
+    def run(self, what: str, operation: Callable[[sqlite3.Connection], T], *, create: bool = False) -> T | None:
         """What `operation` returns, once it is committed; None if it fails, or if there is no file to look into.
 
         `what` completes "cannot ..." in the log.
@@ -66,12 +68,12 @@ class SharedFile:
             return None
         try:
             try:
-                result = self._transact_in_turn(operation, begin)
+                result = self._transact_in_turn(operation)
             except sqlite3.DatabaseError as error:
                 if not _is_corrupt(error):
                     raise
                 _logger.error("%s is corrupt, it is moved aside and begun anew: %s", self.path, error)
-                result = self._transact_in_turn(operation, begin)
+                result = self._transact_in_turn(operation)
         except (sqlite3.Error, OSError) as error:
             self.note(what, str(error))
             return None
@@ -98,36 +100,36 @@ class SharedFile:
             self._troubles.discard(what)
             _logger.warning("The spool %s can %s again", self.path, what)
 
-    def _transact_in_turn(self, operation: Callable[[sqlite3.Connection], T], begin: str) -> T:
+    def _transact_in_turn(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         # SQLite would wait in here, but in ever longer steps, so that of many processes some come last for seconds;
         # and it would do so under our lock, which a fork waits for.
         give_up_at = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
-                return self._transact(operation, begin)
+                return self._transact(operation)
             except sqlite3.OperationalError as error:
                 if str(error) != _LOCKED or time.monotonic() >= give_up_at:
                     raise
             time.sleep(random.uniform(0, _LOCKED_SECONDS))  # noqa: S311  # no secret hangs on it
 
-    def _transact(self, operation: Callable[[sqlite3.Connection], T], begin: str) -> T:
+    def _transact(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         with _alone():
             self._create()
             inode = os.stat(self.path).st_ino
             try:
-                return self._transact_in_connection(operation, begin)
+                return self._transact_in_connection(operation)
             except sqlite3.DatabaseError as error:
                 if _is_corrupt(error):
                     self._set_aside(inode)
                 raise
 
-    def _transact_in_connection(self, operation: Callable[[sqlite3.Connection], T], begin: str) -> T:
+    def _transact_in_connection(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         # mode=rw: SQLite would make the file readable to everybody.
         uri = f"{self.path.as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=_LOCKED_SECONDS, isolation_level=None)) as connection:
             if connection.execute("PRAGMA user_version").fetchone() == (0,):
                 connection.executescript(self._schema)
-            connection.execute(begin)
+            connection.execute("BEGIN")
             result = operation(connection)
             connection.execute("COMMIT")
             return result

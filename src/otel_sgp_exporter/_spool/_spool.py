@@ -25,7 +25,8 @@ class Spool:
     """The ENDs in a directory that go to one endpoint and account.
 
     Nothing in here raises: what cannot be done is not done, and said once. For senders and whoever closes, never for
-    the application's threads: an operation takes milliseconds, and seconds when many processes are at it.
+    the application's threads: an operation takes milliseconds, and seconds when many processes are at it. STARTs are
+    passed over everywhere.
 
     Args:
         directory: Made when something is first kept, for this user only.
@@ -62,7 +63,7 @@ class Spool:
 
     def keep(self, records: Sequence[Record]) -> list[Record]:
         """Put encoded ENDs on disk; returns those that are there now, they or newer ones of their spans."""
-        ends = [record for record in records if record.phase is Phase.END and record.fragment is not None]
+        ends = [end for end in _encoded_ends(records) if end.phase is Phase.END]
 
         def keep(rows: Rows) -> list[Record]:
             rows.expire(self._max_age_seconds)
@@ -105,40 +106,41 @@ class Spool:
 
     def dead_letter(self, records: Sequence[Record], why: str) -> None:
         """The server refuses these: they are put into the table `refused`, for people to look at."""
+        ends = _encoded_ends(records)
 
         def refuse(rows: Rows) -> None:
             rows.expire(self._max_age_seconds)
-            rows.refuse(records, why)
+            rows.refuse(ends, why)
             rows.shrink(self._max_bytes)
 
-        self._run("put spans aside", refuse, create=True)
+        if ends:
+            self._run("put spans aside", refuse, create=True)
 
     def pending(self) -> bool:
         """True when there is anything to send, claimed or not. Cheap while there is not: a few bytes are read."""
         version = self._file.version()
         if version is None or version == self._empty_version:
             return False
-        found = self._run("be read", Rows.pending, begin="BEGIN")
+        found = self._run("be read", Rows.pending)
         if found is False:
             self._empty_version = version
         return bool(found)
 
     def counts(self) -> Mapping[str, int]:
         """How many ENDs are here, by destination."""
-        return self._run("be read", Rows.counts, begin="BEGIN") or {}
+        return self._run("be read", Rows.counts) or {}
 
     def _update(self, what: str, records: Sequence[Record], *statements: str) -> None:
-        if records and self.pending():
-            self._run(what, lambda rows: rows.update(records, *statements))
+        ends = _encoded_ends(records)
+        if ends and self.pending():
+            self._run(what, lambda rows: rows.update(ends, *statements))
 
-    def _run(
-        self, what: str, operation: Callable[[Rows], T], *, create: bool = False, begin: str = "BEGIN IMMEDIATE"
-    ) -> T | None:
+    def _run(self, what: str, operation: Callable[[Rows], T], *, create: bool = False) -> T | None:
         def transaction(connection: sqlite3.Connection) -> tuple[T, int]:
             rows = Rows(connection, self.destination, int(self._clock() * 1e6))
             return operation(rows), rows.evicted
 
-        result, evicted = self._file.run(what, transaction, create=create, begin=begin) or (None, 0)
+        result, evicted = self._file.run(what, transaction, create=create) or (None, 0)
         if evicted:
             with one_operation:
                 self.evicted += evicted
@@ -146,6 +148,10 @@ class Spool:
 
     def __repr__(self) -> str:
         return f"<Spool {self.path} for {self.destination}>"
+
+
+def _encoded_ends(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.phase is not Phase.START and record.fragment is not None]
 
 
 def _public(endpoint: str) -> str:
