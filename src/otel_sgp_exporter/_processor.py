@@ -83,6 +83,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
             raise TypeError(f"span_exporter must be an SGPSpanExporter, not {type(span_exporter).__name__}.")
         self._exporter = span_exporter
         self._sends_starts = config.start_delay_millis is not None
+        self._refreshes_starts = bool(config.start_delay_millis)
         kept_in = span_exporter.spool_in(config.spool) if config.spool else None  # type: ignore[attr-defined]
         self._selection = Selection(span_filter) if span_filter else None
         self._pipeline = Pipeline(delivery, config, kept_in)
@@ -115,6 +116,8 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
             if self._selection is not None and not self._selected(self._selection, phase, key, span):
                 return
             record = Record(phase, key, span)
+            if self._refreshes_starts and phase is Phase.START:
+                record.started = span
             if self._selection is not None:
                 record.ancestor = self._selection.ancestor(key)
             self._pipeline.offer(record)

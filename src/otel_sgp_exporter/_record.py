@@ -8,13 +8,14 @@ from sys import getsizeof
 from typing import Any, TypeAlias
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, StatusCode
+from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 SpanKey: TypeAlias = tuple[int, int]
 """(trace id, span id): what a lane is named by."""
 
 # A record's own cost beside its values: the objects around them, and the resource fields that every item repeats.
 _FIXED_BYTES = 1024
+_UNSET = Status(StatusCode.UNSET)
 _MAX_DEPTH = 8
 
 
@@ -28,95 +29,103 @@ class Phase(Enum):
 
 
 class Record:
-    """One START or END of one span.
+    """One START or END of one span: copies of what is needed, and no reference to the span.
 
-    What may still change on a running span (name, attributes) is copied here; the rest is read off `span` when it is
-    encoded: it is fixed from the start (parent, kind, resource, scope), from the end (events, status, times), or only
-    ever grows (links). Once encoded, a record is its `fragment`, and what was taken off the span is let go.
+    A span of the SDK is a dozen objects; holding thousands of them would keep the garbage collector busy. Once encoded,
+    a record is its `fragment`, and what was taken off the span is let go.
 
     A record has one owner at a time: the thread that made it, the lanes (under the pipeline's lock), or a sender.
     """
 
     __slots__ = (
-        "_events",
-        "_links",
         "ancestor",
         "attributes",
         "charged_bytes",
+        "dropped_attributes",
+        "dropped_events",
+        "dropped_links",
+        "end_ns",
         "epoch",
+        "events",
         "explains_trace",
         "fragment",
+        "instrumentation_scope",
         "key",
+        "kind",
+        "links",
         "name",
         "offered_at",
+        "parent",
         "phase",
-        "span",
+        "resource",
+        "start_ns",
+        "started",
+        "status",
     )
 
     def __init__(self, phase: Phase, key: SpanKey, span: ReadableSpan) -> None:
         self.phase = phase
         self.key = key
-        self.span: ReadableSpan = span
+        self.name = span.name
+        self.parent: SpanContext | None = span.parent
+        self.kind = span.kind
+        self.resource = span.resource
+        self.instrumentation_scope = span.instrumentation_scope
+        self.attributes: Mapping[Any, Any] = _copied(span.attributes)
+        self.links: Sequence[Link] = span.links
+        self.start_ns = span.start_time or span.end_time or 0  # nanoseconds since the epoch
+        if phase is Phase.START:
+            self._leave_open()
+        else:
+            self.end_ns: int | None = span.end_time or self.start_ns  # as the span gave it, so possibly before the start
+            self.status = span.status
+            self.events: Sequence[Event] = span.events
+            self.dropped_attributes = span.dropped_attributes
+            self.dropped_events = span.dropped_events
+            self.dropped_links = span.dropped_links
+        self.explains_trace = phase is Phase.END and self._explains_trace()  # last to give up under pressure
+        self.charged_bytes = _FIXED_BYTES + _size(self.attributes)
         self.fragment: bytes | None = None
         self.ancestor: int | None = None  # the span to link instead of a parent that is not exported; 0 for none
+        self.started: ReadableSpan | None = None  # the running span of a START that may be refreshed
         self.offered_at = 0.0  # monotonic seconds, and the flush it belongs to: both set when the lanes admit it
         self.epoch = 0
-        self.name = span.name
-        self.attributes: Mapping[Any, Any] = _copied(span.attributes)
-        self._events: Sequence[Event] | None = () if phase is Phase.START else None
-        self._links: Sequence[Link] | None = None
-        self.explains_trace = phase is Phase.END and _explains_trace(span)  # last to give up under pressure
-        self.charged_bytes = _FIXED_BYTES + _size(self.attributes)
 
-    @property
-    def events(self) -> Sequence[Event]:
-        """Those of an ended span."""
-        if self._events is None:
-            self._events = self.span.events
-        return self._events
+    def _leave_open(self) -> None:
+        self.end_ns = None
+        self.status = _UNSET
+        self.events = ()
+        self.dropped_attributes = self.dropped_events = self.dropped_links = 0
 
-    @property
-    def links(self) -> Sequence[Link]:
-        """Those that the span has by now."""
-        if self._links is None:
-            self._links = self.span.links
-        return self._links
-
-    @property
-    def start_ns(self) -> int:
-        """Nanoseconds since the epoch; the same for both records of a span."""
-        return self.span.start_time or self.span.end_time or 0
-
-    @property
-    def end_ns(self) -> int | None:
-        """Nanoseconds since the epoch as the span gave them, so possibly before `start_ns`; None for a START."""
-        return (self.span.end_time or self.start_ns) if self.phase is Phase.END else None
+    def _explains_trace(self) -> bool:
+        """True for the END of a local root and of a failed span."""
+        return self.parent is None or self.parent.is_remote or self.status.status_code is StatusCode.ERROR
 
     @classmethod
     def of_fragment(cls, phase: Phase, key: SpanKey, fragment: bytes) -> Record:
         """A record of an item that is encoded already."""
         record = cls.__new__(cls)
         record.phase, record.key, record.explains_trace = phase, key, True
-        record.name, record.attributes, record._links, record._events = "", {}, (), ()
         record.fragment, record.charged_bytes = fragment, len(fragment)
-        record.offered_at, record.epoch, record.ancestor = 0.0, 0, None
+        record.offered_at, record.epoch, record.started = 0.0, 0, None
         return record
 
     def refresh(self) -> None:
         """For a START that has waited: what the span is called and holds by now."""
-        self.name = self.span.name
-        self.attributes = _copied(self.span.attributes)
+        if self.started is not None:
+            self.name = self.started.name
+            self.attributes = _copied(self.started.attributes)
 
     def adopt(self, start: Record) -> None:
         """For an END in place of its START: what the START knew and the SDK's attribute limit has evicted since."""
-        if self.fragment is None and start.fragment is None and self.span.dropped_attributes:
+        if self.fragment is None and start.fragment is None and self.dropped_attributes:
             self.attributes = {**start.attributes, **self.attributes}
 
     def seal(self, fragment: bytes) -> None:
         """From here on the record is its encoded item."""
         self.fragment = fragment
-        self.attributes, self._links, self._events = {}, (), ()
-        del self.span
+        self.attributes, self.links, self.events = {}, (), ()
+        self.parent = self.started = None
 
     def __repr__(self) -> str:
         trace_id, span_id = self.key
@@ -127,11 +136,6 @@ def snapshot(phase: Phase, span: ReadableSpan) -> Record | None:
     """Copy what the exporter needs off `span`, in the application's thread; None when the span has no context."""
     context = span.get_span_context()
     return None if context is None else Record(phase, (context.trace_id, context.span_id), span)
-
-
-def _explains_trace(ended: ReadableSpan) -> bool:
-    """True for a local root and for a failed span."""
-    return ended.parent is None or ended.parent.is_remote or ended.status.status_code is StatusCode.ERROR
 
 
 def _copied(attributes: Mapping[str, Any] | None) -> Mapping[Any, Any]:

@@ -71,8 +71,7 @@ class State:
         records = self.lanes.take(self._max_records, max_bytes, now, hurry=self.in_hurry)
         if self._delays_starts:
             for record in records:
-                if record.phase is Phase.START and record.fragment is None:
-                    record.refresh()  # many instrumentations say what a span is only after they have started it
+                record.refresh()  # many instrumentations say what a span is only after they have started it
         return records, self.gate.enter()
 
     def happened(self, event: Event, now: float, *, probe: bool) -> None:

@@ -76,7 +76,7 @@ def decisions(name: str, index: int) -> dict[str, Any]:
     entry = load(name)[index]
     merged = {**entry, "attributes": {**entry["start_attributes"], **entry["attributes"]}}
     end = record(merged, Phase.END)
-    decision = decide(Reader(end.attributes, FAMILIES), end.span, end.name)
+    decision = decide(Reader(end.attributes, FAMILIES), end)
     metadata = item["metadata"]
     failed = item["status"] == "ERROR"
     found = {

@@ -59,7 +59,7 @@ class _Mapping:
         said = said_in(record.events)
         self.reader = Reader({**said, **attributes} if said else attributes, FAMILIES)
         self.given = Overrides(self.reader, memory)
-        self.type = self.given.type or decide(self.reader, record.span, record.name).type
+        self.type = self.given.type or decide(self.reader, record).type
         own_group = self.given.group_id or self.reader.first(GROUP_ID, identifier)
         self.group_id = memory.inherit_group(record.key[0], own_group) or (opened.group_id if opened else None)
         self.notes: Metadata = {}
@@ -125,7 +125,7 @@ class _Mapping:
     def _is_billed(self) -> bool:
         if self.type not in BILLED_TYPES or not is_billed(self.reader):
             return False
-        parent = self.record.span.parent
+        parent = self.record.parent
         if parent is not None and self.record.phase is Phase.END:
             self.memory.note_billed((parent.trace_id, parent.span_id), self.type)
         return not self.memory.has_billed_child(self.record.key, self.type)

@@ -34,24 +34,23 @@ _MAX_EVENT_TEXT = 16_000
 
 def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict[str, Any]:
     """Where the span came from, and how much of it the SDK dropped."""
-    span = record.span
     trace_id, span_id = record.key
     origin: dict[str, Any] = {
         "__source__": "otel",
         "obs_trace_id": format_trace_id(trace_id),
         "obs_span_id": format_span_id(span_id),
-        "otel_kind": span.kind.name,
+        "otel_kind": record.kind.name,
     }
-    for name, value in _origin_of(span.resource, span.instrumentation_scope):
+    for name, value in _origin_of(record.resource, record.instrumentation_scope):
         origin[name] = value.copy() if type(value) is dict else value
     if record.links:
         origin["links"] = _links(record)
     if record.phase is Phase.END:
-        if dropped := span.dropped_attributes:
+        if dropped := record.dropped_attributes:
             origin["dropped_attributes"] = dropped
-        if dropped := span.dropped_events:
+        if dropped := record.dropped_events:
             origin["dropped_events"] = dropped
-        if dropped := span.dropped_links:
+        if dropped := record.dropped_links:
             origin["dropped_links"] = dropped
         if record.events and (events := _events(record, reader, options)):
             origin["events"] = events
@@ -84,7 +83,7 @@ def read_parent(record: Record, options: MappingOptions, exported: int | None) -
         exported: The nearest ancestor that is exported, when it is not the span's parent: 0 for none, None to link the
             parent itself.
     """
-    parent = record.span.parent
+    parent = record.parent
     trace_id, span_id = record.key
     if parent is None or parent.trace_id != trace_id or parent.span_id == span_id:
         return None, None

@@ -32,7 +32,7 @@ _SUCCESS = Status("SUCCESS", {})
 
 def read_status(record: Record, reader: Reader) -> Status:
     """ERROR if and only if the span says so: a recorded exception may have been handled. A START knows of no error."""
-    failed = record.phase is not Phase.START and record.span.status.status_code is StatusCode.ERROR
+    failed = record.phase is not Phase.START and record.status.status_code is StatusCode.ERROR
     exception = _last_exception(record)
     if not failed and (not exception or str(exception.get("exception.escaped")).lower() != "true"):
         return _SUCCESS
@@ -58,7 +58,7 @@ def _describe(record: Record, reader: Reader, exception: Mapping[str, Any]) -> t
     message = (
         text(exception.get("exception.message"))
         or text(reader.get("error.message"))
-        or text(record.span.status.description)
+        or text(record.status.description)
         or (f"HTTP {code}" if code else "")
     )
     if kind == reader.get("error.type"):

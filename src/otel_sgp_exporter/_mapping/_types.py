@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
 from otel_sgp_exporter._mapping import _langsmith
@@ -14,6 +13,7 @@ from otel_sgp_exporter._mapping._precedence import KINDS, LLM_FAMILIES, LLM_HINT
 from otel_sgp_exporter._mapping._reader import Reader
 from otel_sgp_exporter._mapping._source import CHAIN, KindRule
 from otel_sgp_exporter._mapping._vendors import MCP_METHOD, MCP_TOOL_CALL
+from otel_sgp_exporter._record import Record
 
 SPAN_TYPES = frozenset(
     {
@@ -54,30 +54,30 @@ class Decision(NamedTuple):
     rule: str
 
 
-def decide(reader: Reader, span: ReadableSpan, name: str) -> Decision:
+def decide(reader: Reader, record: Record) -> Decision:
     """The first rule that applies; the default is what SGP's own SDK gives to roots and to other spans."""
-    return _by_kind(reader, span, name) or _by_hint(reader) or _by_outside_call(reader, span) or _by_default(span)
+    return _by_kind(reader, record) or _by_hint(reader) or _by_outside_call(reader, record) or _by_default(record)
 
 
 def _kinds(layout: Layout) -> tuple[KindRule, ...]:
     return tuple(rule for rule in KINDS if rule.key in layout.keys)
 
 
-def _by_kind(reader: Reader, span: ReadableSpan, name: str) -> Decision | None:
+def _by_kind(reader: Reader, record: Record) -> Decision | None:
     for key, types in reader.layout.once(_kinds):
         value = reader.get(key)
         found = types.get(value.lower()) if isinstance(value, str) else None
         if found == CHAIN:
-            return _chain(reader, span, name, f"{key}={value}")
+            return _chain(reader, record, f"{key}={value}")
         if found:
             return Decision(found, f"{key}={value}")
     return None
 
 
-def _chain(reader: Reader, span: ReadableSpan, name: str, rule: str) -> Decision:
-    if reader.get(_langsmith.AGENT_NAME) == name and _langsmith.AGENT_NODE not in reader.attributes:
+def _chain(reader: Reader, record: Record, rule: str) -> Decision:
+    if reader.get(_langsmith.AGENT_NAME) == record.name and _langsmith.AGENT_NODE not in reader.attributes:
         return Decision("AGENT_WORKFLOW", f"{rule}+lc_agent")
-    return Decision("CUSTOM", rule) if span.parent else Decision("TRACER", f"{rule}+root")
+    return Decision("CUSTOM", rule) if record.parent else Decision("TRACER", f"{rule}+root")
 
 
 def _by_hint(reader: Reader) -> Decision | None:
@@ -88,12 +88,12 @@ def _by_hint(reader: Reader) -> Decision | None:
     return None
 
 
-def _by_outside_call(reader: Reader, span: ReadableSpan) -> Decision | None:
-    if span.kind not in (SpanKind.CLIENT, SpanKind.PRODUCER):
+def _by_outside_call(reader: Reader, record: Record) -> Decision | None:
+    if record.kind not in (SpanKind.CLIENT, SpanKind.PRODUCER):
         return None
     key = next(filter(reader.has, OUTSIDE_CALL), None)
     return Decision("EXTERNAL_ENDPOINT", f"infra:{key}") if key else None
 
 
-def _by_default(span: ReadableSpan) -> Decision:
-    return Decision("STANDALONE", "default") if span.parent else Decision("TRACER", "default:root")
+def _by_default(record: Record) -> Decision:
+    return Decision("STANDALONE", "default") if record.parent else Decision("TRACER", "default:root")
