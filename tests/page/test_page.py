@@ -105,6 +105,7 @@ def test_an_error_is_seen_from_afar(page: Any, sgp: Sgp) -> None:
     """In the list, in the tree, in the head of the trace, and with its message where the span is shown."""
     failure = {"error_type": "ConnectError", "error_message": "connection refused"}
     sgp.put_ok(span("root", until=0), span("bad", "root", until=-1, status="ERROR", metadata=failure))
+    sgp.put_ok(*(span(str(number), "root", since=-1, until=0) for number in range(50)))
     page.goto(sgp.server.url)
     page.get_by_role("button", name="Errors").click()
     page.locator(".trace-row .pill.error").get_by_text("1 error").click()
