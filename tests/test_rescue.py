@@ -1,5 +1,6 @@
 """The processor with a spool: what an outage or the end of the process left behind arrives later."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,3 +73,30 @@ def test_a_spool_that_cannot_be_written_costs_nothing_else(traced: Traced, serve
     provider, processor = traced(server.url, spool=spool)
     provider.get_tracer("t").start_span("span").end()
     assert processor.force_flush()
+
+
+def test_what_is_in_flight_when_the_deadline_comes_is_on_disk_before_shutdown_returns(
+    traced: Traced, tmp_path: Path
+) -> None:
+    """The process may be gone before a sender comes back."""
+    release = threading.Event()
+    with StubServer(lambda request: Answer(after=lambda: release.wait(20))) as server:
+        provider, processor = traced(server.url, max_export_batch_size=10, start_delay_millis="off", spool=tmp_path)
+        for number in range(100):
+            provider.get_tracer("t").start_span(f"kept {number}").end()
+        wait_until(lambda: processor.stats().in_flight == 80)
+        processor.shutdown(1000)
+        assert sum(processor.span_exporter.spool_in(tmp_path).counts().values()) == 100
+        release.set()
+
+
+def test_a_back_off_ends_with_the_deadline(traced: Traced, tmp_path: Path) -> None:
+    """Nobody sleeps past it: the counts are final when shutdown returns."""
+    with StubServer(down) as server:
+        provider, processor = traced(server.url, max_export_batch_size=50, spool=tmp_path)
+        for number in range(1000):
+            provider.get_tracer("t").start_span(f"kept {number}").end()
+        wait_until(lambda: len(server.requests) >= 24)
+        processor.shutdown(1500)
+        stats = processor.stats()
+        assert (stats.spooled, stats.lost, stats.pending) == (1000, {}, 0)

@@ -69,7 +69,7 @@ class SGPSpanExporter(SpanExporter):
         redact: Redactor | None = None,
         export_timeout_millis: float | None = None,
     ) -> None:
-        self._config = ExporterConfig.from_env(
+        self.config = ExporterConfig.from_env(
             endpoint=endpoint,
             api_key=api_key,
             account_id=account_id,
@@ -84,17 +84,17 @@ class SGPSpanExporter(SpanExporter):
         )
         self._shut_down = threading.Event()
         self.delivery = Delivery(
-            HttpTransport(self._config, USER_AGENT),
+            HttpTransport(self.config, USER_AGENT),
             Encoder(
-                MappingOptions(self._config.hide_inputs, self._config.hide_outputs, self._config.remote_parent), redact
+                MappingOptions(self.config.hide_inputs, self.config.hide_outputs, self.config.remote_parent), redact
             ),
-            request_seconds=self._config.timeout_millis / 1000,
-            max_request_bytes=self._config.max_request_bytes,
+            request_seconds=self.config.timeout_millis / 1000,
+            max_request_bytes=self.config.max_request_bytes,
         )
 
     def spool_in(self, directory: str | os.PathLike[str]) -> Spool:
         """The spool for what this exporter could not deliver."""
-        return Spool(directory, endpoint=self._config.endpoint, account_id=self._config.account_id)
+        return Spool(directory, endpoint=self.config.endpoint, account_id=self.config.account_id)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send the END of each span and wait. FAILURE when any of them was not delivered."""
@@ -102,7 +102,7 @@ class SGPSpanExporter(SpanExporter):
             _logger.warning("%d spans are dropped: the exporter is shut down", len(spans))
             return SpanExportResult.FAILURE
         records = [record for span in spans if (record := snapshot(Phase.END, span)) is not None]
-        give_up_at = self.delivery.clock() + self._config.export_timeout_millis / 1000
+        give_up_at = self.delivery.clock() + self.config.export_timeout_millis / 1000
         terms = Terms(
             deadline=lambda: self.delivery.clock() if self._shut_down.is_set() else give_up_at,
             wait=self._shut_down.wait,
@@ -141,4 +141,4 @@ class SGPSpanExporter(SpanExporter):
         return True
 
     def __repr__(self) -> str:
-        return f"<SGPSpanExporter to {self._config.endpoint}, account {self._config.account_id}>"
+        return f"<SGPSpanExporter to {self.config.endpoint}, account {self.config.account_id}>"

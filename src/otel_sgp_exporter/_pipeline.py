@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
+from concurrent.futures import wait
 
 from . import _process
 from ._config import ProcessorConfig
@@ -22,6 +24,7 @@ _NEVER = float("inf")
 _STALLED_SECONDS = 5.0
 _EXIT_SECONDS = 30.0
 _SPOOLING_SHARE = 0.2
+_LAST_WORDS_SECONDS = 0.2
 
 
 class Pipeline:
@@ -93,16 +96,25 @@ class Pipeline:
             left = state.lanes.clear()
             state.closed = True
             self._guard.work.notify_all()
-        kept = keep_undelivered(left, self._spool, self._delivery, self._close_deadline) if self._spool else ()
+            in_flight = dict(self._senders.in_flight)
+        sealed = (record for batch in in_flight.values() for record in batch if record.fragment is not None)
+        kept = self._keep([*left, *sealed])
+        self._close_deadline = min(self._close_deadline, self._clock())
+        self._senders.closed.set()
+        wait(in_flight, _LAST_WORDS_SECONDS)
         with self._guard.locked() as state:
-            self._close_deadline = min(self._close_deadline, self._clock())
-            spooled = set(kept)
             for record in left:
-                state.ledger.ended(record, SPOOLED if record in spooled else state.closed_ending)
+                state.ledger.ended(record, SPOOLED if record in kept else state.closed_ending)
             self._guard.progress.notify_all()
             result, lost = self._flush_result(epoch), state.ledger.lost()
         self._journal.closed(lost)
         return result
+
+    def _keep(self, records: Iterable[Record]) -> set[Record]:
+        """Those that are on disk now. What is in flight is kept as well, for senders that do not come back in time."""
+        if self._spool is None:
+            return set()
+        return keep_undelivered(records, self._spool, self._delivery, self._close_deadline)
 
     def _wait_for(self, epoch: int, deadline: float, stalled_seconds: float) -> None:
         """Until nothing of the epoch is pending, or there is no point in waiting longer."""

@@ -14,15 +14,13 @@ from ._delivery import Returned, Settled, Terms
 from ._exporter import SGPSpanExporter
 from ._outcome import Outcome
 from ._record import Record
-from ._rescue import deliver_spooled
-from ._spool import LEASE_SECONDS, Spool
+from ._rescue import SENDING_SECONDS, deliver_spooled
+from ._spool import Spool
 from ._transport import untraced
 
 _SPOOL = next(setting for setting in PROCESSOR_SETTINGS if setting.argument == "spool")
 _BATCH_RECORDS = 200
 _BAR_WIDTH = 40
-# Of its lease: the server must be done with a request before anybody else may send the same spans.
-_SENDING_SECONDS = LEASE_SECONDS * 0.75
 
 
 class ReplayResult(NamedTuple):
@@ -60,7 +58,7 @@ def replay(
         on_progress: Told after each batch how many spans are settled, and of how many.
         clock: Wall-clock seconds, for the leases.
     """
-    config = exporter._config
+    config = exporter.config
     spool = Spool(
         directory,
         endpoint=config.endpoint,
@@ -99,7 +97,7 @@ class _Replay:
 
     def _send(self, batch: Sequence[Record]) -> float:
         """Deliver claimed spans. Returns how long to wait before the next."""
-        deadline = min(self._give_up_at, self._delivery.clock() + _SENDING_SECONDS)
+        deadline = min(self._give_up_at, self._delivery.clock() + SENDING_SECONDS)
         pause_seconds = 0.0
         for event in deliver_spooled(self._delivery, self._spool, batch, Terms(lambda: deadline, time.sleep)):
             if isinstance(event, Returned):

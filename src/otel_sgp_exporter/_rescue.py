@@ -8,8 +8,11 @@ from itertools import islice
 from ._delivery import Delivery, Event, Settled, Terms
 from ._outcome import SPOOLED, DropReason, Outcome
 from ._record import Phase, Record
-from ._spool import Spool
+from ._spool import LEASE_SECONDS, Spool
 from ._wire import EncodeError
+
+SENDING_SECONDS = LEASE_SECONDS * 0.75
+"""How long spooled ENDs may be under way: the server has to be done with them before anybody else may send them."""
 
 _CHUNK_RECORDS = 200
 _NOT_THE_RECORD_S_FAULT = (DropReason.BUDGET_SPENT, DropReason.AUTH, DropReason.CONFIG, DropReason.CLOSED)
@@ -30,12 +33,12 @@ def rescued(events: Iterable[Event], spool: Spool | None) -> Iterator[Event]:
             yield event
 
 
-def keep_undelivered(records: Iterable[Record], spool: Spool, delivery: Delivery, deadline: float) -> list[Record]:
+def keep_undelivered(records: Iterable[Record], spool: Spool, delivery: Delivery, deadline: float) -> set[Record]:
     """Encode and spool those ENDs for which there is time; returns those that were kept."""
-    kept: list[Record] = []
+    kept: set[Record] = set()
     ends = (record for record in records if record.phase is Phase.END)
     while delivery.clock() < deadline and (chunk := list(islice(ends, _CHUNK_RECORDS))):
-        kept += spool.keep([record for record in chunk if _sealed(record, delivery)])
+        kept |= {*spool.keep([record for record in chunk if _sealed(record, delivery)])}
     return kept
 
 

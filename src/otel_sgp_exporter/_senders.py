@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
 from . import _process
 from ._config import ProcessorConfig
-from ._delivery import Delivery, Event, Failed, Settled, Terms
+from ._delivery import Delivery, Event, Failed, Returned, Settled, Terms
 from ._guard import Guard
 from ._journal import Journal
 from ._outcome import DropReason, Ending, Outcome
 from ._record import Phase, Record
-from ._rescue import deliver_spooled, rescued
+from ._rescue import SENDING_SECONDS, deliver_spooled, rescued
 from ._spool import Spool
 from ._state import State
 from ._transport import untraced
@@ -68,12 +67,15 @@ class Senders:
         self._idle = 0
         self.in_flight: dict[Future[None], Sequence[Record]] = {}
         self.closing = threading.Event()
+        """Somebody closes: nobody pauses for longer than there is time."""
+        self.closed = threading.Event()
+        """There is no time left: nobody pauses at all."""
 
     def wake(self, state: State, was_idle: bool) -> None:
         """Records came in; the lock is held."""
         if not self._started and not state.closed:
             self._start()
-        if self._idle and (was_idle or state.is_full(self._delivery.max_request_bytes)):
+        if self._idle and (was_idle or (state.gate.is_open and state.is_full(self._delivery.max_request_bytes))):
             self._guard.work.notify()
 
     def _start(self) -> None:
@@ -129,7 +131,8 @@ class Senders:
     def _send(self, batch: _Batch) -> None:
         unsettled = {record.key: record for record in batch.records}
         try:
-            for event in rescued(self._delivery.deliver(batch.records, self._terms(batch)), self._spool):
+            events = self._final(self._delivery.deliver(batch.records, self._terms(batch)))
+            for event in rescued(events, self._spool):
                 self._happened(event, batch)
                 if not isinstance(event, Failed):
                     for record in event.records:
@@ -146,12 +149,20 @@ class Senders:
                 self._guard.progress.notify_all()
             batch.future.set_result(None)
 
+    def _final(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The events of a delivery; once closed, there is nowhere to return to."""
+        for event in events:
+            if isinstance(event, Returned) and self.closed.is_set():
+                yield Settled(event.records, Ending(Outcome.DROPPED, event.verdict.reason), event.verdict.why)
+            else:
+                yield event
+
     def _terms(self, batch: _Batch) -> Terms:
         give_up_at = self._clock() + self._config.export_timeout_millis / 1000
         with self._guard.locked() as state:
             return Terms(
                 deadline=lambda: min(give_up_at, self._close_deadline()),
-                wait=lambda seconds: time.sleep(seconds) if self.closing.is_set() else self.closing.wait(seconds),
+                wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
                 may_go_on=lambda: batch.is_probe or state.gate.is_open,
                 encoded=self._recharge,
                 superseded=self._superseded,
@@ -188,8 +199,11 @@ class Senders:
         with self._guard.locked() as state:
             if state.in_hurry or not state.lanes.is_idle or not state.just_delivered:
                 return
-        give_up_at = self._clock() + self._config.export_timeout_millis / 1000
+        give_up_at = self._clock() + min(self._config.export_timeout_millis / 1000, SENDING_SECONDS)
         terms = Terms(lambda: min(give_up_at, self._close_deadline()), self.closing.wait)
-        claimed = self._spool.claim(self._config.max_export_batch_size, self._delivery.max_request_bytes)
-        for event in deliver_spooled(self._delivery, self._spool, claimed, terms):
-            self._journal.note(event, {}, self._clock())
+        try:
+            claimed = self._spool.claim(self._config.max_export_batch_size, self._delivery.max_request_bytes)
+            for event in deliver_spooled(self._delivery, self._spool, claimed, terms):
+                self._journal.note(event, {}, self._clock())
+        except Exception:
+            _logger.exception("Spooled spans could not be sent; they stay where they are")
