@@ -61,7 +61,7 @@ def test_serve_with_bad_arguments(capsys: pytest.CaptureFixture[str], arguments:
     assert named in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["serve", "tail", "check"])
+@pytest.mark.parametrize("command", ["serve", "tail", "check", "replay"])
 def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     """Every subcommand is listed, explains itself, and takes no key on the command line but that of a local server."""
     for arguments in (["--help"], [command, "--help"]):

@@ -36,6 +36,13 @@ def _complete_check(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _complete_replay(parser: argparse.ArgumentParser) -> None:
+    from ._replay import add_arguments, run
+
+    add_arguments(parser)
+    parser.set_defaults(run=run)
+
+
 def _complete_tail(parser: argparse.ArgumentParser) -> None:
     from ._tail import add_arguments, run
 
@@ -89,6 +96,7 @@ _SUBCOMMANDS = {
     "serve": ("run a local SGP: the span API on SQLite, and a page that shows traces live", _complete_serve),
     "tail": ("show traces in the terminal while they run", _complete_tail),
     "check": ("send one span there and back, and say what is wrong", _complete_check),
+    "replay": ("deliver what a spool holds", _complete_replay),
 }
 
 

@@ -63,6 +63,20 @@ def test_only_what_changed_is_read_again(sgp: Sgp) -> None:
     assert [(span["id"], span["end_us"] is None) for span in spans(sgp, "two", after=latest)] == [("b", False)]
 
 
+def test_many_changed_traces_come_in_turns(sgp: Sgp) -> None:
+    """At most 1000 at a time, none left out; of all there are, the newest."""
+    sgp.put_ok(started("first", trace_id="first"))
+    after = sgp.http.get("/_standin/traces").json()["latest"]
+    for first in range(0, 1500, 500):
+        sgp.put_ok(*(ended(str(number), trace_id=f"t{number}") for number in range(first, first + 500)))
+    assert {summary["trace_id"] for summary in traces(sgp)} == {f"t{number}" for number in range(500, 1500)}
+    seen: set[str] = set()
+    while len(found := traces(sgp, after=after)) > 0:
+        seen |= {summary["trace_id"] for summary in found}
+        after = sgp.http.get("/_standin/traces", params={"after": after}).json()["latest"]
+    assert seen == {f"t{number}" for number in range(1500)}
+
+
 def test_waiting_ends_with_the_next_write(sgp: Sgp) -> None:
     """A page hears of a write as soon as it is done, and of nothing when its wait is over."""
     latest = sgp.http.get("/_standin/traces").json()["latest"]

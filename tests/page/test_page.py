@@ -311,6 +311,17 @@ def test_a_server_that_comes_back(page: Any, sgp: Sgp) -> None:
     assert page.locator(".trace-row").count() == 1
 
 
+def test_a_server_that_forgets(page: Any, sgp: Sgp) -> None:
+    """What is cleared is gone from the page too, and what comes after is shown."""
+    sgp.put_ok(span("old", until=0))
+    page.goto(sgp.server.url)
+    page.get_by_text("span old").wait_for()
+    sgp.server.clear()
+    page.get_by_text("No traces yet").wait_for()
+    sgp.put_ok(span("new", until=0))
+    page.get_by_text("span new").wait_for()
+
+
 def test_a_trace_that_is_not_there_yet(page: Any, sgp: Sgp) -> None:
     """A link may be opened before the first span has arrived."""
     page.goto(f"{sgp.server.url}/#/acme/t")

@@ -45,7 +45,7 @@ OLDEST = "SELECT coalesce(min(version), 0) FROM {table}"
 SUMMARIES = """
 WITH touched AS (
     SELECT account, trace_id, max(version) AS version FROM {table} WHERE version > :after
-    GROUP BY account, trace_id ORDER BY version DESC LIMIT :limit
+    GROUP BY account, trace_id ORDER BY version {order} LIMIT :limit
 ), heads AS (
     SELECT account, trace_id, touched.version, id, name, status, end_us IS NULL AS running,
         min(start_us - (parent_id IS NULL) * (1 << 60)) AS root
@@ -83,16 +83,15 @@ class TraceReader:
     def __init__(self, database: str | PathLike[str], table: StoreName) -> None:
         self._connection = sqlite3.connect(database, check_same_thread=False)
         input_tokens, output_tokens = _TOKENS[table]
+        parts = {"table": table, "input_tokens": input_tokens, "output_tokens": output_tokens}
+        parts |= {"cost": _COST, "hint": _HINT, "asked": _ASKED}
         self._sql = {
-            name: sql.format(
-                table=table,
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                cost=_COST,
-                hint=_HINT,
-                asked=_ASKED,
-            )
-            for name, sql in {"latest": LATEST, "oldest": OLDEST, "all": SUMMARIES, "one": SPANS, "span": SPAN}.items()
+            "latest": LATEST.format(**parts),
+            "oldest": OLDEST.format(**parts),
+            "newest traces": SUMMARIES.format(order="DESC", **parts),
+            "changed traces": SUMMARIES.format(order="ASC", **parts),
+            "spans": SPANS.format(**parts),
+            "span": SPAN.format(**parts),
         }
 
     def latest(self) -> int:
@@ -100,19 +99,23 @@ class TraceReader:
         return int(self._connection.execute(self._sql["latest"]).fetchone()[0])
 
     def summaries(self, after: int) -> dict[str, Any]:
-        """A row for each trace written to since version `after`, the newest `MOST_TRACES` of them.
+        """A row for each trace written to since version `after`, at most `MOST_TRACES`.
 
-        Versions below `oldest` have been forgotten since; those up to `latest` are part of the answer.
+        Of all traces (`after` is 0) these are the newest, of changed ones those changed first. Writes up to version
+        `latest` are part of the answer; what has a version below `oldest` has been forgotten.
         """
         # Before the rows: what is written in between is then part of this answer and of the next.
         latest = self.latest()
-        table = self._table("all", {"after": after, "limit": MOST_TRACES})
-        return {"latest": latest, "oldest": self._connection.execute(self._sql["oldest"]).fetchone()[0], **table}
+        oldest = self._connection.execute(self._sql["oldest"]).fetchone()[0]
+        table = self._table("changed traces" if after else "newest traces", {"after": after, "limit": MOST_TRACES})
+        if after and len(table["rows"]) == MOST_TRACES:
+            latest = table["rows"][-1][table["columns"].index("version")]
+        return {"latest": latest, "oldest": oldest, **table}
 
     def spans(self, account: str, trace_id: str, after: int) -> dict[str, Any]:
         """The first `MOST_SPANS` spans of the trace written since version `after`, without their documents."""
         wanted = {"account": account, "trace_id": trace_id, "after": after, "limit": MOST_SPANS}
-        table = self._table("one", wanted)
+        table = self._table("spans", wanted)
         return {"more": len(table["rows"]) == MOST_SPANS, **table}
 
     def span(self, key: int) -> dict[str, Any] | None:
