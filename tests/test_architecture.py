@@ -24,7 +24,7 @@ ROWS = (
     ("_rescue",),
     ("_delivery", "_spool"),
     ("_lanes", "_ledger", "_gate", "_open_spans", "_isolation", "_repair", "_wire", "_transport"),
-    ("_mapping",),
+    ("_mapping", "_queue"),
     ("_config", "_record", "_outcome", "_process", "_propagator", "_environment", "_version"),
     ("_parse",),
 )

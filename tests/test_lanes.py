@@ -309,6 +309,17 @@ class Anything(RuleBasedStateMachine):
         for each, ending in self.lanes.give_back(batch):
             self.count_out(each, ending)
 
+    @rule(count=st.integers(1, 5))
+    def relieve(self, count: int) -> None:
+        records, ended = self.lanes.relieve(count)
+        assert len(records) <= count
+        assert all(each.phase is Phase.END and each.key not in self.on_the_wire for each in records)
+        for each, ending in ended:
+            self.count_out(each, ending)
+        if records:
+            self.on_the_wire |= {each.key for each in records}
+            self.batches.append(records)
+
     @rule()
     def clear(self) -> None:
         for each in self.lanes.clear():

@@ -100,3 +100,23 @@ def test_a_back_off_ends_with_the_deadline(traced: Traced, tmp_path: Path) -> No
         processor.shutdown(1500)
         stats = processor.stats()
         assert (stats.spooled, stats.lost, stats.pending) == (1000, {}, 0)
+
+
+def test_ends_go_to_disk_before_a_full_queue_has_to_give_them_up(traced: Traced, tmp_path: Path) -> None:
+    """With a spool no END is lost while the disk has room, even when every sender hangs."""
+    release = threading.Event()
+    with StubServer(lambda request: Answer(503, after=lambda: release.wait(30))) as server:
+        provider, processor = traced(
+            server.url, max_queue_size=200, max_export_batch_size=10, max_concurrent_exports=2, spool=tmp_path
+        )
+        tracer = provider.get_tracer("t")
+        for _ in range(50):
+            for number in range(20):
+                tracer.start_span(f"kept {number}").end()
+            wait_until(lambda: not processor._pipeline._state.lanes.under_pressure)
+        stats = processor.stats()
+        assert (stats.offered, stats.lost) == (2000, {})
+        assert stats.spooled > 800
+        release.set()
+        processor.shutdown(2000)
+        assert processor.stats().spooled == 1000

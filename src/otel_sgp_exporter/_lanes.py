@@ -7,53 +7,20 @@ time it is.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from operator import contains
 
 from ._outcome import SUPERSEDED, DropReason, Ending, Outcome
+from ._queue import Queue, Tally
 from ._record import Phase, Record, SpanKey
 
 QUEUE_FULL = Ending(Outcome.DROPPED, DropReason.QUEUE_FULL)
 
+_PRESSURE = 0.75
+
 REASSERT_SECONDS = 5.0
 """How long the server is given to apply a START of which nobody knows whether it arrived."""
-
-
-class _Tally:
-    """What all queues hold together."""
-
-    records = 0
-    charged_bytes = 0
-
-
-class _Queue(OrderedDict[SpanKey, Record]):
-    """Records by span, oldest first, and the bytes they are charged with."""
-
-    charged_bytes = 0
-    tally: _Tally
-
-    def push(self, record: Record, *, first: bool = False) -> None:
-        self[record.key] = record
-        self.charged_bytes += record.charged_bytes
-        self.tally.records += 1
-        self.tally.charged_bytes += record.charged_bytes
-        if first:
-            self.move_to_end(record.key, last=False)
-
-    def take(self, key: SpanKey) -> Record:
-        record = self.pop(key)
-        self.charged_bytes -= record.charged_bytes
-        self.tally.records -= 1
-        self.tally.charged_bytes -= record.charged_bytes
-        return record
-
-    def oldest(self) -> Record:
-        return next(iter(self.values()))
-
-    def empty(self) -> list[Record]:
-        return [self.take(key) for key in list(self)]
 
 
 class Lanes:
@@ -69,18 +36,16 @@ class Lanes:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._start_delay_seconds = start_delay_seconds
-        self._starts = _Queue()
-        self._ends = _Queue()
-        self._explaining_ends = _Queue()  # of local roots and failed spans: shed after all others
-        self._reasserts = _Queue()  # delivered ENDs to be sent once more; offered "at" the time they are due
-        self._parked = _Queue()  # ENDs behind their own START
-        self._in_flight = _Queue()
+        self._tally = Tally()
+        self._starts = Queue(self._tally)
+        self._ends = Queue(self._tally)
+        self._explaining_ends = Queue(self._tally)  # of local roots and failed spans: shed after all others
+        self._reasserts = Queue(self._tally)  # delivered ENDs to be sent once more; offered "at" the time they are due
+        self._parked = Queue(self._tally)  # ENDs behind their own START
+        self._in_flight = Queue(self._tally)
         self._unclear: dict[SpanKey, float] = {}  # STARTs that may still be applied, until when
         self._queued = (self._ends, self._explaining_ends, self._starts, self._reasserts)
         self._all = (*self._queued, self._parked, self._in_flight)
-        self._tally = _Tally()
-        for queue in self._all:
-            queue.tally = self._tally
 
     def __len__(self) -> int:
         return self._tally.records
@@ -181,6 +146,23 @@ class Lanes:
                 heads.append((following.offered_at, number, following))
         return batch
 
+    @property
+    def under_pressure(self) -> bool:
+        """True when it is time to put ENDs elsewhere, before they have to be given up."""
+        tally = self._tally
+        return tally.records > self._max_records * _PRESSURE or tally.charged_bytes > self._max_bytes * _PRESSURE
+
+    def relieve(self, max_records: int) -> tuple[list[Record], list[tuple[Record, Ending]]]:
+        """Under pressure: the oldest ENDs, in flight from here on, and STARTs that were given up to get at them."""
+        if not self.under_pressure:
+            return [], []
+        behind = [key for key in islice(self._parked, max_records) if key in self._starts]
+        ended = [(self._starts.take(key), SUPERSEDED) for key in behind if self._unpark(key)]
+        records = [record for queue in self._queued[:2] for record in islice(queue.values(), max_records)][:max_records]
+        for record in records:
+            self._in_flight.push(self._queue_of(record).take(record.key))
+        return records, ended
+
     def _ready(self, number: int, now: float, hurry: bool) -> Record | None:
         """The oldest record of a queue, if there is one and it may go."""
         queue = self._queued[number]
@@ -213,8 +195,7 @@ class Lanes:
 
     def recharge(self, record: Record, charged_bytes: int) -> None:
         """Correct what a record in flight is charged with, now that it is encoded."""
-        self._in_flight.charged_bytes += charged_bytes - record.charged_bytes
-        self._tally.charged_bytes += charged_bytes - record.charged_bytes
+        self._in_flight.charge(charged_bytes - record.charged_bytes)
         record.charged_bytes = charged_bytes
 
     def settle(self, record: Record, *, delivered: bool = False) -> None:
@@ -279,7 +260,7 @@ class Lanes:
     def _is_waiting(self, start: Record, now: float) -> bool:
         return now < start.offered_at + self._start_delay_seconds
 
-    def _queue_of(self, end: Record) -> _Queue:
+    def _queue_of(self, end: Record) -> Queue:
         return self._explaining_ends if end.explains_trace else self._ends
 
     def __repr__(self) -> str:

@@ -97,6 +97,7 @@ class Pipeline:
             state.closed = True
             self._guard.work.notify_all()
             in_flight = dict(self._senders.in_flight)
+        self._senders.let_go()
         sealed = (record for batch in in_flight.values() for record in batch if record.fragment is not None)
         kept = self._keep([*left, *sealed])
         self._close_deadline = min(self._close_deadline, self._clock())

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from ._delivery import Delivery, Event, Settled, Terms
+from ._lanes import QUEUE_FULL
 from ._outcome import SPOOLED, DropReason, Outcome
 from ._record import Phase, Record
 from ._spool import LEASE_SECONDS, Spool
@@ -31,6 +32,14 @@ def rescued(events: Iterable[Event], spool: Spool | None) -> Iterator[Event]:
             if event.ending.outcome is Outcome.DELIVERED:
                 spool.forget([record for record in event.records if record.phase is Phase.END])
             yield event
+
+
+def spilled(records: Sequence[Record], spool: Spool, delivery: Delivery) -> Iterator[Settled]:
+    """Put ENDs on disk for which there is no room in memory."""
+    sealed = [record for record in records if _sealed(record, delivery)]
+    kept = {*spool.keep(sealed)}
+    yield Settled([record for record in records if record in kept], SPOOLED)
+    yield Settled([record for record in records if record not in kept], QUEUE_FULL)
 
 
 def keep_undelivered(records: Iterable[Record], spool: Spool, delivery: Delivery, deadline: float) -> set[Record]:

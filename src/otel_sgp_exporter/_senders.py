@@ -16,7 +16,7 @@ from ._guard import Guard
 from ._journal import Journal
 from ._outcome import DropReason, Ending, Outcome
 from ._record import Phase, Record
-from ._rescue import SENDING_SECONDS, deliver_spooled, rescued
+from ._rescue import SENDING_SECONDS, deliver_spooled, rescued, spilled
 from ._spool import Spool
 from ._state import State
 from ._transport import untraced
@@ -66,6 +66,7 @@ class Senders:
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self.in_flight: dict[Future[None], Sequence[Record]] = {}
+        self._pressure = threading.Event()
         self.closing = threading.Event()
         """Somebody closes: nobody pauses for longer than there is time."""
         self.closed = threading.Event()
@@ -75,6 +76,8 @@ class Senders:
         """Records came in; the lock is held."""
         if not self._started and not state.closed:
             self._start()
+        if self._spool is not None and state.lanes.under_pressure:
+            self._pressure.set()
         if self._idle and (was_idle or (state.gate.is_open and state.is_full(self._delivery.max_request_bytes))):
             self._guard.work.notify()
 
@@ -83,14 +86,24 @@ class Senders:
         # not inherit the span that happened to be current.
         self._started = True
         _process.watch_exit()
+        if self._spool is not None:
+            self._start_thread("sgp-spool", self._spill, self._spool)
         for number in range(self._config.max_concurrent_exports):
-            thread = threading.Thread(target=self._run, name=f"sgp-export-{number}", daemon=True)
-            try:
-                contextvars.Context().run(thread.start)
-            except RuntimeError as error:  # the interpreter exits, or is one without threads: `send_here` will do it
-                _logger.warning("%d of %d senders run: %s", number, self._config.max_concurrent_exports, error)
-                return
-            self._threads.append(thread)
+            if (thread := self._start_thread(f"sgp-export-{number}", self._run)) is not None:
+                self._threads.append(thread)
+
+    def _start_thread(self, name: str, target: Callable[..., None], *args: object) -> threading.Thread | None:
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        try:
+            contextvars.Context().run(thread.start)
+        except RuntimeError as error:  # the interpreter exits, or is one without threads: `send_here` will do it
+            _logger.warning("%s does not run: %s", name, error)
+            return None
+        return thread
+
+    def let_go(self) -> None:
+        """The state is closed: threads that wait for something else come to their end, too."""
+        self._pressure.set()
 
     def send_here(self) -> None:
         """Where no thread could be started, whoever waits does the work."""
@@ -133,13 +146,13 @@ class Senders:
         try:
             events = self._final(self._delivery.deliver(batch.records, self._terms(batch)))
             for event in rescued(events, self._spool):
-                self._happened(event, batch)
+                self._happened(event, probe=batch.is_probe)
                 if not isinstance(event, Failed):
                     for record in event.records:
                         del unsettled[record.key]
         except BaseException:
             _logger.exception("A sender failed; %d records are lost", len(unsettled))
-            self._happened(Settled(list(unsettled.values()), _INTERNAL), batch)
+            self._happened(Settled(list(unsettled.values()), _INTERNAL), probe=batch.is_probe)
         finally:
             with self._guard.locked() as state:
                 del self.in_flight[batch.future]
@@ -168,11 +181,11 @@ class Senders:
                 superseded=self._superseded,
             )
 
-    def _happened(self, event: Event, batch: _Batch) -> None:
+    def _happened(self, event: Event, *, probe: bool) -> None:
         now = self._clock()
         with self._guard.locked() as state:
             was_open = state.gate.is_open
-            state.happened(event, now, probe=batch.is_probe)
+            state.happened(event, now, probe=probe)
             if state.gate.is_open and not was_open:
                 self._guard.work.notify_all()
             else:
@@ -191,6 +204,18 @@ class Senders:
     def _superseded(self, records: Sequence[Record]) -> Sequence[Record]:
         with self._guard.locked() as state:
             return state.lanes.superseded(records)
+
+    def _spill(self, spool: Spool) -> None:
+        """A thread of its own, since all senders may hang while the queue fills up."""
+        while self._pressure.wait():
+            with self._guard.locked() as state:
+                if state.closed:
+                    return
+                records = state.relieve()
+                if not records:
+                    self._pressure.clear()
+            for event in spilled(records, spool, self._delivery):
+                self._happened(event, probe=False)
 
     def _replay_spooled(self) -> None:
         """After a success and with nothing else to do, send what an outage left behind."""

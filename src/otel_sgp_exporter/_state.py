@@ -74,6 +74,13 @@ class State:
                 record.refresh()  # many instrumentations say what a span is only after they have started it
         return records, self.gate.enter()
 
+    def relieve(self) -> list[Record]:
+        """ENDs, in flight from here on, for which there will soon be no room."""
+        records, ended = self.lanes.relieve(self._max_records)
+        for record, ending in ended:
+            self.ledger.ended(record, ending)
+        return records
+
     def happened(self, event: Event, now: float, *, probe: bool) -> None:
         """Something became of records in flight; `probe` if they went through the gate alone."""
         if isinstance(event, Failed):
