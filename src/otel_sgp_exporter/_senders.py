@@ -172,14 +172,17 @@ class Senders:
 
     def _terms(self, batch: _Batch) -> Terms:
         give_up_at = self._clock() + self._config.export_timeout_millis / 1000
+        return Terms(
+            deadline=lambda: min(give_up_at, self._close_deadline()),
+            wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
+            may_go_on=lambda: batch.is_probe or self._gate_is_open(),
+            encoded=self._recharge,
+            superseded=self._superseded,
+        )
+
+    def _gate_is_open(self) -> bool:
         with self._guard.locked() as state:
-            return Terms(
-                deadline=lambda: min(give_up_at, self._close_deadline()),
-                wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
-                may_go_on=lambda: batch.is_probe or state.gate.is_open,
-                encoded=self._recharge,
-                superseded=self._superseded,
-            )
+            return state.gate.is_open
 
     def _happened(self, event: Event, *, probe: bool) -> None:
         now = self._clock()
