@@ -70,7 +70,8 @@ def joined(provider: Any, settings: Mapping[str, Any]) -> ConcurrentBatchSpanPro
             mark_requests()
             return attached.processor
     if before:
-        _logger.warning("This tracer provider was shut down; what comes now is delivered when the interpreter exits")
+        # Some vendors set up anew in the same provider; one that was itself shut down will not flush ours at exit.
+        _logger.warning("The processor for SGP was shut down; another one is added, which delivers at exit by itself")
     return attach(provider, built(settings), settings)
 
 
