@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from zero_code.loader import (
     variables,
 )
 
+ROOT = Path(__file__).parent.parent
 BOTH = [["start", "end"], ["start", "end"]]
 under_the_loader = [needs_loader, needs_entry_points]
 
@@ -180,7 +182,7 @@ assert configure() is configure()
         (tmp_path / "script.py").write_text(script + TWO_SPANS)
         done = subprocess.run([sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, timeout=60)
         assert (arrived(server), done.returncode) == (BOTH, 0), done.stderr
-        assert "Ignored, since `sgp` has no such setting: colour" in done.stderr
+        assert "Ignored, since 'sgp' has no such setting: colour" in done.stderr
 
 
 def written(directory: Path, processor: str, options: dict[str, Any]) -> str:
@@ -284,3 +286,28 @@ class TestPlaceholder:
         monkeypatch.delenv("OTEL_EXPORTER_SGP_ACCOUNT_ID")
         pre_instrument()
         assert "needs account_id" in caplog.text
+
+
+# Said by others (the SDK, the loader, the network), or put together from two places.
+ELSEWHERE = (
+    "Requested component",
+    "No processor type",
+    "Name or service",
+    "timed out",
+    "407 Proxy",
+    "CERTIFICATE_",
+    "HTTP ",
+    "os.fork",
+    "needs api_key",
+    "is ignored: it must be",
+)
+
+
+def test_the_documented_messages_are_those_that_are_said() -> None:
+    """Whoever searches the page for what the log says finds it."""
+    source = "".join(path.read_text() for path in (ROOT / "src" / "otel_sgp_exporter").glob("*.py"))
+    said = source + re.sub(r"\{[^}]*\}|%[a-z]", "", source)
+    rows = (ROOT / "docs" / "zero-code.md").read_text().partition("| message |")[2].splitlines()
+    messages = [message for row in rows if row.startswith("|") for message in re.findall("`(.+?)`", row.split("|")[1])]
+    pieces = [piece.strip(" ().,:") for message in messages for piece in message.split("...")]
+    assert [piece for piece in pieces if not piece.startswith(ELSEWHERE) and piece not in said] == []

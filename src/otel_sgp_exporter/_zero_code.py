@@ -125,7 +125,7 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a mapping of a configuration file."""
     known = {setting.argument for setting in (*EXPORTER_SETTINGS, *PROCESSOR_SETTINGS)}
     if unknown := sorted(options.keys() - known):
-        _attach.say_once(f"Ignored, since `sgp` has no such setting: {', '.join(unknown)}")
+        _attach.say_once(f"Ignored, since 'sgp' has no such setting: {', '.join(unknown)}")
     given = {name: value for name, value in options.items() if name in known and value is not None}
     if given.get("start_delay_millis") is False:
         given["start_delay_millis"] = "off"  # which YAML reads as a boolean

@@ -24,18 +24,19 @@ VENDORS = {
         ["arize-phoenix-otel", "openinference-instrumentation-langchain", "langchain-core"],
         ["with_openinference.py"],
     ),
-    "traceloop": (["traceloop-sdk"], ["with_traceloop.py", "with_traceloop_after.py"]),
+    "traceloop": (["traceloop-sdk>=0.62"], ["with_traceloop.py", "with_traceloop_after.py"]),
 }
 
 
 def python_with(name: str, packages: list[str]) -> Path:
     """The interpreter of the environment `name`, made now unless it is there."""
     directory = ENVIRONMENTS / name
-    python = directory / "bin" / "python"
-    if not (directory / "ready").exists():
+    python, stamp = directory / "bin" / "python", directory / "stamp"
+    wanted = "\n".join([sys.version, *packages, (ROOT / "pyproject.toml").read_text()])
+    if not stamp.exists() or stamp.read_text() != wanted:
         venv.create(directory, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages, "--editable", str(ROOT)], check=True)
-        (directory / "ready").touch()
+        subprocess.run([python, "-m", "pip", "install", "-qq", *packages, "--editable", str(ROOT)], check=True)
+        stamp.write_text(wanted)
     return python
 
 

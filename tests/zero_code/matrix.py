@@ -1,7 +1,7 @@
 """`make test-matrix`: set-up under every SDK and interpreter that we support, with and without opentelemetry-distro.
 
-`matrix.py [NAME ...]` runs only those cells; environments are kept in .matrix for the next time. An interpreter that this
-machine does not have is listed and passed over.
+`matrix.py [NAME ...]` runs only those cells; environments are kept in .matrix for the next time. An interpreter that
+this machine does not have is listed and passed over.
 """
 
 from __future__ import annotations
@@ -74,12 +74,13 @@ def interpreter(version: str) -> str | None:
 def python_of(cell: Cell, base: str) -> Path:
     """The interpreter of the cell's environment, made now unless it is there."""
     directory = ENVIRONMENTS / cell.name
-    python = directory / "bin" / "python"
-    if not (directory / "ready").exists():
+    python, stamp = directory / "bin" / "python", directory / "stamp"
+    wanted = "\n".join([base, *cell.packages, *TOOLS, (ROOT / "pyproject.toml").read_text()])
+    if not stamp.exists() or stamp.read_text() != wanted:
         subprocess.run([base, "-m", "venv", "--clear", str(directory)], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        install: list[str | Path] = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
         subprocess.run([*install, *cell.packages, *TOOLS, "--editable", f"{ROOT}[server]"], check=True)
-        (directory / "ready").touch()
+        stamp.write_text(wanted)
     return python
 
 
@@ -94,7 +95,7 @@ def main(names: list[str]) -> int:
             results[cell.name] = "no such interpreter"
             continue
         print(f"== {cell.name}", flush=True)
-        command = [python_of(cell, base), "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
+        command: list[str | Path] = [python_of(cell, base), "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
         tests = [str(ROOT / "tests" / name) for name in TESTS]
         done = subprocess.run([*command, *tests], cwd=ROOT, check=False)
         results[cell.name] = "passed" if done.returncode == 0 else "FAILED"
