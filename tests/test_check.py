@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 
-from faults import refused
 from otel_sgp_exporter import _check, _surroundings
 from otel_sgp_exporter._check import add_arguments, check, run
 from otel_sgp_exporter._diagnosis import Exit, of_answer, of_error
@@ -112,7 +111,9 @@ def test_a_wrong_path_in_the_endpoint(sgp: DevServer, monkeypatch: pytest.Monkey
 
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address is named, and the proxy if requests go through one."""
-    with refused() as url:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # and never listens
+        url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
         for name, value in {"ENDPOINT": url, "API_KEY": KEY, "ACCOUNT_ID": ACCOUNT}.items():
             monkeypatch.setenv(f"OTEL_EXPORTER_SGP_{name}", value)
         report = check()
