@@ -41,7 +41,7 @@ _EXPORT_TIMEOUT = Setting(
     "export_timeout_millis",
     ("OTEL_BSP_EXPORT_TIMEOUT",),
     30_000.0,
-    _parse.positive,
+    _parse.millis,
     "Budget of a batch, retries included.",
 )
 
@@ -74,7 +74,7 @@ EXPORTER_SETTINGS = (
         "timeout_millis",
         (_OWN + "TIMEOUT",),
         10_000.0,
-        _parse.positive,
+        _parse.millis,
         "Deadline of one request, connecting included.",
     ),
     Setting("max_request_bytes", (_OWN + "MAX_REQUEST_BYTES",), 4 * _MIB, _parse.count, "Largest request body."),
@@ -101,7 +101,7 @@ PROCESSOR_SETTINGS = (
         "schedule_delay_millis",
         ("OTEL_BSP_SCHEDULE_DELAY",),
         250.0,
-        _parse.positive,
+        _parse.millis,
         "How long a record waits for company.",
     ),
     Setting(

@@ -27,6 +27,14 @@ _LOSSES = {
 }
 
 
+def say(level: int, text: str, *arguments: object, traceback: bool = False) -> None:
+    """Log a line. A handler that raises is somebody else's trouble, and must not end a sender."""
+    try:
+        _logger.log(level, text, *arguments, exc_info=traceback)
+    except Exception:
+        return
+
+
 class Journal:
     """Remembers what was said. Called without a lock: the worst that a race can do is to say something twice."""
 
@@ -56,19 +64,22 @@ class Journal:
     def _outage(self, now: float, why: str) -> None:
         if self._outage_since is None:
             self._outage_since = now
-            _logger.warning("SGP takes no spans at the moment, they are tried again: %s", why)
+            say(logging.WARNING, "SGP takes no spans at the moment, they are tried again: %s", why)
 
     def _blocked(self, now: float, verdict: Verdict) -> None:
         if verdict.reason is not None and verdict.reason is not self._blocked_for:
             self._blocked_for = verdict.reason
             self._outage_since = self._outage_since or now
-            _logger.error(
-                "%s (%s). Spans wait in the queue, tried again every minute.", _CAUSES[verdict.reason], verdict.why
+            say(
+                logging.ERROR,
+                "%s (%s). Spans wait in the queue, tried again every minute.",
+                _CAUSES[verdict.reason],
+                verdict.why,
             )
 
     def _delivered(self, now: float) -> None:
         if self._outage_since is not None:
-            _logger.warning("SGP takes spans again, after %.1f s.", now - self._outage_since)
+            say(logging.WARNING, "SGP takes spans again, after %.1f s.", now - self._outage_since)
             self._outage_since = self._blocked_for = None
 
     def _losses(self, lost: Mapping[DropReason, int], factor: int) -> None:
@@ -78,4 +89,6 @@ class Journal:
                 self._said[reason] = count
                 spans = "1 span" if count == 1 else f"{count} spans"
                 why = self._refusals.get(reason)
-                _logger.error("Lost so far: %s, %s%s", spans, _LOSSES[reason], f". The last: {why}" if why else ".")
+                say(
+                    logging.ERROR, "Lost so far: %s, %s%s", spans, _LOSSES[reason], f". The last: {why}" if why else "."
+                )

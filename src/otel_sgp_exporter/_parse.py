@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+FOR_EVER_MILLIS = 4e9  # 46 days; Windows cannot wait much longer
+
 
 def url(value: Any) -> str:
     parts = urlsplit(str(value))
@@ -51,6 +53,11 @@ def number(value: Any) -> float:
     return found
 
 
+def millis(value: Any) -> float:
+    """A positive number; what is longer than locks can wait means for ever, and is cut to that."""
+    return min(positive(value), FOR_EVER_MILLIS)
+
+
 def positive(value: Any) -> float:
     found = number(value)
     if found <= 0:
@@ -71,7 +78,7 @@ def delay(value: Any) -> float | None:
     found = number(value)
     if found < 0:
         raise ValueError("must be a number of milliseconds, at least 0, or 'off'.")
-    return found
+    return min(found, FOR_EVER_MILLIS)
 
 
 def compression(value: Any) -> str:

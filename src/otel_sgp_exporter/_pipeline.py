@@ -119,7 +119,7 @@ class Pipeline:
 
     def _wait_for(self, epoch: int, deadline: float, stalled_seconds: float) -> None:
         """Until nothing of the epoch is pending, or there is no point in waiting longer."""
-        self._senders.send_here()
+        self._senders.send_here(deadline)
         with self._guard.locked() as state:
             began = self._clock()
             while state.ledger.pending_until(epoch) and not state.closed:

@@ -14,6 +14,7 @@ from ._config import UNSET, ProcessorConfig, Unset
 from ._delivery import Delivery
 from ._ledger import FlushResult, Stats
 from ._metrics import Metrics
+from ._parse import FOR_EVER_MILLIS
 from ._pipeline import Pipeline
 from ._record import Phase, Record, SpanKey
 from ._selection import Selection, SpanFilter
@@ -133,7 +134,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def flush(self, timeout_millis: float = 30_000) -> FlushResult:
         """Send everything now, wait at most `timeout_millis`, and say what became of it."""
-        return self._pipeline.flush(timeout_millis / 1000)
+        return self._pipeline.flush(_seconds(timeout_millis))
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:
         """`flush`, as the SDK calls it: False when something is still pending or was lost."""
@@ -141,7 +142,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def shutdown(self, timeout_millis: float = 30_000) -> None:
         """Deliver what is left, for at most `timeout_millis`, and stop; gives up after 5 s without any delivery."""
-        self._pipeline.close(timeout_millis / 1000)
+        self._pipeline.close(_seconds(timeout_millis))
         self._exporter.shutdown()
 
     def stats(self) -> Stats:
@@ -150,3 +151,8 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def __repr__(self) -> str:
         return f"<ConcurrentBatchSpanProcessor {self._pipeline!r}>"
+
+
+def _seconds(timeout_millis: float) -> float:
+    """Of any number somebody may pass: less than nothing, and NaN, are no time at all."""
+    return min(timeout_millis, FOR_EVER_MILLIS) / 1000 if timeout_millis > 0 else 0.0

@@ -19,16 +19,16 @@ def without_parent(fragment: bytes) -> bytes | None:
     parent_id = item.pop("parent_id", None)
     if parent_id is None:
         return None
-    item.setdefault("metadata", {})["refused_parent_id"] = parent_id
+    _metadata(item)["refused_parent_id"] = parent_id
     return orjson.dumps(item)
 
 
 def cancelled(fragment: bytes, end_ns: int, why: str) -> bytes:
     """The END of a span whose START is `fragment` and which nobody ended."""
     item = orjson.loads(fragment)
-    item["end_timestamp"] = max(timestamp(end_ns), item["start_timestamp"])
+    item["end_timestamp"] = max(timestamp(end_ns), str(item.get("start_timestamp", "")))
     item["status"] = "CANCELED"
-    item.setdefault("metadata", {})["canceled_reason"] = why
+    _metadata(item)["canceled_reason"] = why
     return orjson.dumps(item)
 
 
@@ -42,12 +42,20 @@ def shortened(fragment: bytes, max_bytes: int) -> bytes:
     limit = min(_LONG_TEXT, max_bytes)
     while limit >= _MIN_TEXT:
         cut = _cut(item, limit)
-        cut.setdefault("metadata", {})["truncated_from_bytes"] = len(fragment)
+        _metadata(cut)["truncated_from_bytes"] = len(fragment)
         shorter = orjson.dumps(cut)
         if len(shorter) <= max_bytes:
             return shorter
         limit //= 2
     return _stub(item, len(fragment))
+
+
+def _metadata(item: dict[str, Any]) -> dict[str, Any]:
+    """The item's own, to write into; a redactor may have left anything in its place."""
+    if not isinstance(item.get("metadata"), dict):
+        item["metadata"] = {}
+    metadata: dict[str, Any] = item["metadata"]
+    return metadata
 
 
 def _cut(value: Any, limit: int) -> Any:
@@ -62,6 +70,6 @@ def _cut(value: Any, limit: int) -> Any:
 
 def _stub(item: dict[str, Any], size: int) -> bytes:
     kept = {key: _cut(value, _MIN_TEXT * 8) for key, value in item.items() if key not in _CONTENT}
-    metadata = item.get("metadata") or {}
-    scalars = {key: _cut(value, _MIN_TEXT) for key, value in metadata.items() if not isinstance(value, (dict, list))}
+    metadata = _metadata(item).items()
+    scalars = {key: _cut(value, _MIN_TEXT) for key, value in metadata if not isinstance(value, (dict, list))}
     return orjson.dumps({**kept, "metadata": {**scalars, "content_left_out_bytes": size}})

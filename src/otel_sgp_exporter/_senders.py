@@ -13,7 +13,7 @@ from . import _process
 from ._config import ProcessorConfig
 from ._delivery import Delivery, Event, Failed, Returned, Settled, Terms
 from ._guard import Guard
-from ._journal import Journal
+from ._journal import Journal, say
 from ._outcome import DropReason, Ending, Outcome
 from ._record import Phase, Record
 from ._rescue import SENDING_SECONDS, deliver_spooled, rescued, spilled
@@ -21,8 +21,7 @@ from ._spool import Spool
 from ._state import State
 from ._transport import untraced
 
-_logger = logging.getLogger(__package__)
-
+_START_AGAIN_SECONDS = 1.0
 _INTERNAL = Ending(Outcome.DROPPED, DropReason.INTERNAL)
 
 
@@ -62,7 +61,8 @@ class Senders:
         self._spool = spool
         self._close_deadline = close_deadline
         self._clock = delivery.clock
-        self._started = False
+        self._missing = config.max_concurrent_exports  # threads still to be started, and when
+        self._start_at = -float("inf")
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self.in_flight: dict[Future[None], Sequence[Record]] = {}
@@ -74,7 +74,7 @@ class Senders:
 
     def wake(self, state: State, was_idle: bool) -> None:
         """Records came in; the lock is held."""
-        if not self._started and not state.closed:
+        if self._missing and not state.closed and self._clock() >= self._start_at:
             self._start()
         if self._spool is not None and state.lanes.under_pressure:
             self._pressure.set()
@@ -84,20 +84,25 @@ class Senders:
     def _start(self) -> None:
         # Daemons, so that a hanging backend cannot keep the process; started from an empty context, so that they do
         # not inherit the span that happened to be current.
-        self._started = True
         _process.watch_exit()
-        if self._spool is not None:
+        if self._spool is not None and not self._threads:
             self._start_thread("sgp-spool", self._spill, self._spool)
-        for number in range(self._config.max_concurrent_exports):
-            if (thread := self._start_thread(f"sgp-export-{number}", self._run)) is not None:
-                self._threads.append(thread)
+        while self._missing:
+            thread = self._start_thread(f"sgp-export-{len(self._threads)}", self._run)
+            if thread is None:
+                self._start_at = self._clock() + _START_AGAIN_SECONDS
+                return
+            self._threads.append(thread)
+            self._missing -= 1
 
     def _start_thread(self, name: str, target: Callable[..., None], *args: object) -> threading.Thread | None:
         thread = threading.Thread(target=target, args=args, name=name, daemon=True)
         try:
             contextvars.Context().run(thread.start)
-        except RuntimeError as error:  # the interpreter exits, or is one without threads: `send_here` will do it
-            _logger.warning("%s does not run: %s", name, error)
+        except RuntimeError as error:
+            # The interpreter exits, is one without threads, or a limit is reached: until then `send_here` will do it.
+            if self._start_at == -float("inf"):
+                say(logging.WARNING, "%s does not run: %s", name, error)
             return None
         return thread
 
@@ -105,14 +110,14 @@ class Senders:
         """The state is closed: threads that wait for something else come to their end, too."""
         self._pressure.set()
 
-    def send_here(self) -> None:
+    def send_here(self, deadline: float) -> None:
         """Where no thread could be started, whoever waits does the work."""
-        while not self._threads:
+        while not self._threads and self._clock() < deadline:
             with self._guard.locked() as state:
                 batch = self._take(state)
             if batch is None:
                 return
-            self._send(batch)
+            self._send(batch, deadline)
 
     def _run(self) -> None:
         with untraced():
@@ -141,17 +146,17 @@ class Senders:
             self._guard.work.notify()  # someone has to watch what is left
         return batch
 
-    def _send(self, batch: _Batch) -> None:
+    def _send(self, batch: _Batch, deadline: float = float("inf")) -> None:
         unsettled = {record.key: record for record in batch.records}
         try:
-            events = self._final(self._delivery.deliver(batch.records, self._terms(batch)))
+            events = self._final(self._delivery.deliver(batch.records, self._terms(batch, deadline)))
             for event in rescued(events, self._spool):
                 self._happened(event, probe=batch.is_probe)
                 if not isinstance(event, Failed):
                     for record in event.records:
                         del unsettled[record.key]
         except BaseException:
-            _logger.exception("A sender failed; %d records are lost", len(unsettled))
+            say(logging.ERROR, "A sender failed; %d records are lost", len(unsettled), traceback=True)
             self._happened(Settled(list(unsettled.values()), _INTERNAL), probe=batch.is_probe)
         finally:
             with self._guard.locked() as state:
@@ -170,8 +175,8 @@ class Senders:
             else:
                 yield event
 
-    def _terms(self, batch: _Batch) -> Terms:
-        give_up_at = self._clock() + self._config.export_timeout_millis / 1000
+    def _terms(self, batch: _Batch, deadline: float) -> Terms:
+        give_up_at = min(self._clock() + self._config.export_timeout_millis / 1000, deadline)
         return Terms(
             deadline=lambda: min(give_up_at, self._close_deadline()),
             wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
@@ -234,4 +239,4 @@ class Senders:
             for event in deliver_spooled(self._delivery, self._spool, claimed, terms):
                 self._journal.note(event, {}, self._clock())
         except Exception:
-            _logger.exception("Spooled spans could not be sent; they stay where they are")
+            say(logging.ERROR, "Spooled spans could not be sent; they stay where they are", traceback=True)

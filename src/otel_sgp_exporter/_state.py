@@ -14,6 +14,9 @@ from ._outcome import DropReason, Ending, Outcome
 from ._record import Phase, Record
 from ._repair import cancelled
 
+_FIRST_SILENCE_SECONDS = 0.05
+_MAX_SILENCE_SECONDS = 8.0
+
 
 class State:
     """Moves records between their places, and counts them. Knows no thread, no lock and no clock.
@@ -34,6 +37,7 @@ class State:
         """How many flush or close at the moment: while there are any, nothing lingers."""
         self.last_delivery = -float("inf")
         self.just_delivered = False
+        self._silences = 0  # asked for since the last delivery
 
     def admit(self, record: Record, now: float) -> None:
         """A record comes in."""
@@ -90,7 +94,11 @@ class State:
             for record, ending in self.lanes.give_back(event.records):
                 self.ledger.ended(record, ending)
             if event.seconds:
-                self.gate.shut(now + event.seconds, _beyond_waiting(event.verdict.reason))
+                # A server that asks for next to no silence, again and again, does not know what is good for it.
+                seconds = max(event.seconds, min(_FIRST_SILENCE_SECONDS * 2**self._silences, _MAX_SILENCE_SECONDS))
+                if probe or self.gate.is_open:
+                    self._silences = min(self._silences + 1, 10)
+                self.gate.shut(now + seconds, _beyond_waiting(event.verdict.reason))
         else:
             self._settled(event, now)
             if probe and event.ending.outcome in (Outcome.DELIVERED, Outcome.REJECTED):
@@ -105,6 +113,7 @@ class State:
                 self.open_spans.opened(record)
         if delivered:
             self.last_delivery = now
+            self._silences = 0
 
     def cancel_open_spans(self, now: float, end_ns: int) -> None:
         """The END of every span that SGP shows as running: nobody else will send it."""
