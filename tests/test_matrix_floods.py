@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,22 @@ def test_a_span_larger_than_the_queue_arrives_shortened(server: StubServer) -> N
     processor.force_flush(5000)
     assert processor.stats().lost == {}
     assert [bool(item.get("end_timestamp")) for item in server.items] == [False, True]
+
+
+def test_the_memory_of_an_encoded_record_is_what_it_is_charged_with() -> None:
+    """An encoder may hand out a few hundred bytes in a buffer of four thousand; what is kept is a copy that fits."""
+    with StubServer(lambda request: request.items.clear()) as server:
+        tracer, processor = traced_to(server.url)
+        tracer.start_span("first").end()
+        processor.force_flush()
+        tracemalloc.start()
+        try:
+            for _ in range(3000):
+                tracer.start_span("open")  # what SGP shows as running is kept, encoded, to be closed at shutdown
+            processor.force_flush()
+            server.requests.clear()
+            kept_bytes, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        processor.shutdown(1000)
+    assert kept_bytes / 3000 < 2500
