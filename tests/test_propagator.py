@@ -104,6 +104,14 @@ def test_only_exported_spans_are_marked() -> None:
     assert "tracestate" not in sent(running(provider=TracerProvider(ALWAYS_OFF, shutdown_on_exit=False))[0])
 
 
+def test_a_caller_s_span_is_not_ours() -> None:
+    """A request passed on without a span of this process keeps the caller's mark, or none."""
+    propagate.set_global_textmap(W3C)
+    install(own_id)
+    assert sent(remote([("sgp", "00000000000000ff")]))["tracestate"] == "sgp=00000000000000ff"
+    assert "tracestate" not in sent(remote())
+
+
 @pytest.mark.parametrize(
     "others", [[(f"k{number}", "v") for number in range(32)], [(f"k{number}", "v" * 100) for number in range(6)]]
 )

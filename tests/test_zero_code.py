@@ -18,6 +18,7 @@ import pytest
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util._once import Once
 
 from otel_sgp_exporter import _attach
@@ -243,6 +244,28 @@ class TestPlaceholder:
         self.spans(other, "one", "two")
         other.shutdown()
         assert arrived(server) == [["end"], ["end"]]
+
+    def test_another_provider_s_spans_do_not_attach_it(self, server: StubServer) -> None:
+        """Built before any provider, it waits for spans of the global one."""
+        placeholder = AutoSGPSpanExporter()
+        trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
+        other = TracerProvider(shutdown_on_exit=False)
+        other.add_span_processor(SimpleSpanProcessor(placeholder))
+        self.spans(other, "one")
+        other.shutdown()
+        assert (arrived(server), _attach._attached) == ([["end"]], [])
+
+    def test_propagators_that_are_set_after_the_exporter(self) -> None:
+        """As by a configuration file: the hook puts the mark behind them again."""
+        provider = TracerProvider(shutdown_on_exit=False)
+        trace.set_tracer_provider(provider)
+        AutoSGPSpanExporter()
+        propagate.set_global_textmap(TraceContextTextMapPropagator())
+        pre_instrument()
+        headers: dict[str, str] = {}
+        with trace.get_tracer("t").start_as_current_span("s"):
+            propagate.inject(headers)
+        assert headers["tracestate"].startswith("sgp=")
 
     def test_it_never_raises(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         """Neither when it is built nor when it exports; said once."""
