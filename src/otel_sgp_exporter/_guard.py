@@ -5,18 +5,25 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
 
 from ._record import Record
 from ._state import State
+
+_LARGE_BYTES = 32 * 1024
+
+
+class Reentered(Exception):  # noqa: N818  # not an error: an answer
+    """This thread is inside already: a signal handler or a finaliser has interrupted it there."""
 
 
 class Guard:
     """Lets one thread at a time at the state, and takes records from threads that must not wait for that.
 
-    `offer` puts a record into the inbox, and admits the inbox only if nobody else holds the lock; whoever holds it does
-    so on leaving. So neither a busy sender, nor a signal handler or a finaliser that ends a span while this very thread
-    is in here, can block the application.
+    `offer` puts a record into the inbox and rings a bell; a thread of ours admits what is there. The application's
+    threads so never hold the lock for a span: no sender can block them, and a signal handler that raises, or a
+    finaliser that ends a span, finds nothing half done.
 
     Args:
         state: What is guarded.
@@ -29,24 +36,54 @@ class Guard:
         self._clock = clock
         self._admitted = admitted
         self._inbox: deque[Record] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()  # can be put into from anywhere, even from within a put
+        self._rung = False
+        self._inside: set[int] = set()
         self._lock = threading.Lock()
+        self.has_porter = False
+        """Whether a thread answers the bell."""
         self.work = threading.Condition(self._lock)
         """Something may be there to send."""
         self.progress = threading.Condition(self._lock)
         """Something became of a record."""
 
     def offer(self, record: Record) -> None:
-        """Take `record` over. Never waits."""
+        """Take `record` over. Waits for nothing, unless the record is so large that it has to be counted at once."""
         self._inbox.append(record)
-        self._admit_unless_locked()
+        if not self.has_porter or record.charged_bytes >= _LARGE_BYTES:
+            self._admit_here()
+        elif not self._rung:
+            self._rung = True
+            self._bell.put(None)
+
+    def answer_bell(self) -> None:
+        """For the porter: admit what is offered, until the state is closed."""
+        self.has_porter = True
+        closed = False
+        while not closed:
+            self._bell.get()
+            self._rung = False  # before looking, so that whatever comes from now on rings again
+            with self.locked() as state:
+                closed = state.closed
+        self.has_porter = False
+
+    def ring(self) -> None:
+        """Have the porter look."""
+        self._bell.put(None)
 
     @contextmanager
     def locked(self) -> Iterator[State]:
-        """The state, with everything admitted that was offered before."""
-        with self._lock:
-            self.admit()
-            yield self._state
-        self._admit_unless_locked()
+        """The state, with everything admitted that was offered before. Raises Reentered."""
+        thread = threading.get_ident()
+        if thread in self._inside:
+            raise Reentered
+        try:
+            self._inside.add(thread)
+            with self._lock:
+                self.admit()
+                yield self._state
+        finally:
+            self._inside.discard(thread)
 
     def admit(self) -> None:
         """The inbox into the state; for whoever holds the lock and has waited for a condition."""
@@ -58,10 +95,6 @@ class Guard:
             self._state.admit(self._inbox.popleft(), now)
         self._admitted(was_idle)
 
-    def _admit_unless_locked(self) -> None:
-        # Looked at again after each release: what came while we held the lock is ours to admit.
-        while self._inbox and self._lock.acquire(blocking=False):
-            try:
-                self.admit()
-            finally:
-                self._lock.release()
+    def _admit_here(self) -> None:
+        with suppress(Reentered), self.locked():
+            pass  # entering has admitted it

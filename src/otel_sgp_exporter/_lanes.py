@@ -156,7 +156,7 @@ class Lanes:
         """Under pressure: the oldest ENDs, in flight from here on, and STARTs that were given up to get at them."""
         if not self.under_pressure:
             return [], []
-        behind = [key for key in islice(self._parked, max_records) if key in self._starts]
+        behind = list(islice((key for key in self._parked if key in self._starts), max_records))
         ended = [(self._starts.take(key), SUPERSEDED) for key in behind if self._unpark(key)]
         records = [record for queue in self._queued[:2] for record in islice(queue.values(), max_records)][:max_records]
         for record in records:

@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Iterable
 from concurrent.futures import wait
+from contextlib import suppress
 
 from . import _process
 from ._config import ProcessorConfig
 from ._delivery import Delivery
-from ._guard import Guard
+from ._guard import Guard, Reentered
 from ._journal import Journal
 from ._ledger import FlushResult, Stats
 from ._outcome import SPOOLED
@@ -26,6 +27,9 @@ _EXIT_SECONDS = 30.0
 _SPOOLING_SHARE = 0.2
 _LAST_WORDS_SECONDS = 0.2
 
+_INTERRUPTED = FlushResult(delivered=0, pending=1, lost={})
+"""For a caller that has interrupted its own thread inside the pipeline, and for whom nothing can be done in there."""
+
 
 class Pipeline:
     """Takes records from any thread and has senders deliver them, a batch each, at the same time.
@@ -38,16 +42,20 @@ class Pipeline:
         self._config = config
         self._spool = spool
         self._clock = delivery.clock
-        self.start_over()
+        self._begin(closed=False)
         _process.watch(self)
 
     def start_over(self) -> None:
         """Begin with nothing, in a new process: what the parent holds is the parent's to send."""
+        self._begin(closed=self._state.closed)
+
+    def _begin(self, *, closed: bool) -> None:
         self._pid = os.getpid()
         self._close_deadline = _NEVER
         self._flushed = Stats()
         self._journal = Journal()
         self._state = State(self._config)
+        self._state.closed = closed
         self._guard = Guard(self._state, self._clock, lambda was_idle: self._senders.wake(self._state, was_idle))
         self._senders = Senders(
             self._guard, self._delivery, self._config, self._journal, self._spool, lambda: self._close_deadline
@@ -55,25 +63,35 @@ class Pipeline:
 
     def offer(self, record: Record) -> None:
         """Take `record` over. Never waits."""
+        self._notice_fork()
+        self._guard.offer(record)
+
+    def _notice_fork(self) -> None:
         if self._pid != os.getpid():  # uWSGI forks without Python's hooks
             self.start_over()
-        self._guard.offer(record)
 
     def flush(self, timeout_seconds: float, *, stalled_seconds: float = _NEVER) -> FlushResult:
         """Send what was offered before, now, and wait for it at most `timeout_seconds`.
 
         Gives up early when nothing was delivered for `stalled_seconds`, or when the server asked for more silence than
-        there is time.
+        there is time; does not wait at all in a sender, or in a signal handler that has interrupted such a call.
         """
-        deadline = self._clock() + timeout_seconds
-        with self._guard.locked() as state:
-            epoch = state.ledger.next_epoch()
-            state.hurries += 1
-            self._guard.work.notify_all()
-        self._wait_for(epoch, deadline, stalled_seconds)
-        with self._guard.locked() as state:
-            state.hurries -= 1
-            return self._flush_result(epoch)
+        self._notice_fork()
+        try:
+            with self._guard.locked() as state:
+                deadline = self._clock() + timeout_seconds
+                epoch = state.ledger.next_epoch()
+                self._guard.work.notify_all()
+                state.hurries += 1
+            try:
+                self._wait_for(epoch, deadline, stalled_seconds)
+            finally:
+                with self._guard.locked() as state:
+                    state.hurries -= 1
+                    result = self._flush_result(epoch)
+            return result
+        except Reentered:
+            return _INTERRUPTED
 
     def close(self, timeout_seconds: float) -> FlushResult:
         """Deliver what can be delivered in `timeout_seconds`, then stop; what is left is spooled or counted as dropped.
@@ -81,8 +99,16 @@ class Pipeline:
         Gives up early when nothing was delivered for five seconds. Safe before any record, twice, and from several
         threads at once. Spans that SGP shows as running are closed there as CANCELED.
         """
+        self._notice_fork()
+        try:
+            return self._close(timeout_seconds)
+        except Reentered:
+            return _INTERRUPTED
+
+    def _close(self, timeout_seconds: float) -> FlushResult:
         with self._guard.locked() as state:
-            if self._config.cancel_open_spans and not self._senders.closing.is_set():
+            first = not self._senders.closing.is_set()
+            if self._config.cancel_open_spans and first:
                 state.cancel_open_spans(self._clock(), time.time_ns())
             self._close_deadline = min(self._close_deadline, self._clock() + timeout_seconds)
             self._senders.closing.set()
@@ -108,7 +134,8 @@ class Pipeline:
                 state.ledger.ended(record, SPOOLED if record in kept else state.closed_ending)
             self._guard.progress.notify_all()
             result, lost = self._flush_result(epoch), state.ledger.lost()
-        self._journal.closed(lost)
+        if first:
+            self._journal.closed(lost)
         return result
 
     def _keep(self, records: Iterable[Record]) -> set[Record]:
@@ -119,6 +146,8 @@ class Pipeline:
 
     def _wait_for(self, epoch: int, deadline: float, stalled_seconds: float) -> None:
         """Until nothing of the epoch is pending, or there is no point in waiting longer."""
+        if self._senders.is_one_of_ours():
+            return  # it would wait for itself
         self._senders.send_here(deadline)
         with self._guard.locked() as state:
             began = self._clock()
@@ -137,7 +166,7 @@ class Pipeline:
 
     def hurry(self) -> None:
         """Send what is queued without lingering, from now on."""
-        with self._guard.locked() as state:
+        with suppress(Reentered), self._guard.locked() as state:
             state.hurries += 1
             self._guard.work.notify_all()
 
@@ -148,8 +177,12 @@ class Pipeline:
 
     def stats(self) -> Stats:
         """The counts at this moment."""
-        with self._guard.locked() as state:
-            return state.stats()
+        self._notice_fork()
+        try:
+            with self._guard.locked() as state:
+                return state.stats()
+        except Reentered:
+            return self._state.stats()
 
     def __repr__(self) -> str:
         return f"<Pipeline {self._state!r}, {len(self._senders.in_flight)} batches in flight>"

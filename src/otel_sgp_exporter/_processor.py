@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
@@ -90,6 +91,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         self._pipeline = Pipeline(delivery, config, kept_in)
         delivery.attempted = Metrics(self._pipeline.stats, config.max_queue_size, meter_provider).attempted
         self._complained = False
+        self._in_shutdown: set[int] = set()
 
     @property
     def span_exporter(self) -> SpanExporter:
@@ -142,8 +144,15 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def shutdown(self, timeout_millis: float = 30_000) -> None:
         """Deliver what is left, for at most `timeout_millis`, and stop; gives up after 5 s without any delivery."""
-        self._pipeline.close(_seconds(timeout_millis))
-        self._exporter.shutdown()
+        thread = threading.get_ident()
+        if thread in self._in_shutdown:
+            return  # a signal handler has interrupted this very call
+        try:
+            self._in_shutdown.add(thread)
+            self._pipeline.close(_seconds(timeout_millis))
+            self._exporter.shutdown()
+        finally:
+            self._in_shutdown.discard(thread)
 
     def stats(self) -> Stats:
         """The counts at this moment."""

@@ -77,7 +77,9 @@ class Record:
         if phase is Phase.START:
             self._leave_open()
         else:
-            self.end_ns: int | None = span.end_time or self.start_ns  # as the span gave it, so possibly before the start
+            self.end_ns: int | None = (
+                span.end_time or self.start_ns
+            )  # as the span gave it, so possibly before the start
             self.status = span.status
             self.events: Sequence[Event] = span.events
             self.dropped_attributes = span.dropped_attributes

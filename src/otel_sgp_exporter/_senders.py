@@ -85,8 +85,10 @@ class Senders:
         # Daemons, so that a hanging backend cannot keep the process; started from an empty context, so that they do
         # not inherit the span that happened to be current.
         _process.watch_exit()
-        if self._spool is not None and not self._threads:
-            self._start_thread("sgp-spool", self._spill, self._spool)
+        if not self._threads:
+            self._start_thread("sgp-admit", self._guard.answer_bell)
+            if self._spool is not None:
+                self._start_thread("sgp-spool", self._spill, self._spool)
         while self._missing:
             thread = self._start_thread(f"sgp-export-{len(self._threads)}", self._run)
             if thread is None:
@@ -109,6 +111,11 @@ class Senders:
     def let_go(self) -> None:
         """The state is closed: threads that wait for something else come to their end, too."""
         self._pressure.set()
+        self._guard.ring()
+
+    def is_one_of_ours(self) -> bool:
+        """Whether this is a sender: a redactor, a callable key or a log handler has called back."""
+        return threading.current_thread() in self._threads
 
     def send_here(self, deadline: float) -> None:
         """Where no thread could be started, whoever waits does the work."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # else loaded on the first look-up of a host, which may be at exit
 import gzip
 import os
 import socket
@@ -67,34 +68,34 @@ class HttpTransport:
             self._headers["content-encoding"] = "gzip"
         self._ssl_context = httpx.create_ssl_context() if config.endpoint.startswith("https:") else None
         self._proxy = _proxy_for(config.endpoint)
-        self._abandoned: list[httpcore.ConnectionPool] = []
-        self._open()
+        # By process. After a fork, parent and child would read each other's answers from one pool. The parent's is kept
+        # in the child and not closed, which would end TLS for the parent.
+        self._pools: dict[int, httpcore.ConnectionPool] = {}
 
-    def _open(self) -> None:
-        self._pid = os.getpid()
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=self._ssl_context,
-            proxy=self._proxy,
-            max_connections=None,
-            max_keepalive_connections=None,
-            keepalive_expiry=_KEEPALIVE_SECONDS,
-            network_backend=_DeadlineBackend(),
-            socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
+    def _pool(self) -> httpcore.ConnectionPool:
+        pid = os.getpid()
+        return self._pools.get(pid) or self._pools.setdefault(
+            pid,
+            httpcore.ConnectionPool(
+                ssl_context=self._ssl_context,
+                proxy=self._proxy,
+                max_connections=None,
+                max_keepalive_connections=None,
+                keepalive_expiry=_KEEPALIVE_SECONDS,
+                network_backend=_DeadlineBackend(),
+                socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
+            ),
         )
 
     def send(self, body: Iterable[bytes], size: int, deadline: float) -> Reply:
         """See `Transport.send`. The answer is read to its end, so that the connection can be used again."""
-        if self._pid != os.getpid():
-            # Parent and child would read each other's answers. Closing would end TLS for the parent: only let go.
-            self._abandoned.append(self._pool)
-            self._open()
         if self._gzip:
             body = (gzip.compress(b"".join(body), compresslevel=1),)
             size = len(body[0])
         content = _Content(body)
         headers = {**self._headers, "content-length": str(size), "x-api-key": self._current_key()}
         try:
-            with self._pool.stream(
+            with self._pool().stream(
                 "PUT",
                 self._url,
                 headers=list(headers.items()),
@@ -129,7 +130,7 @@ class HttpTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
-        self._pool.close()
+        self._pool().close()
 
 
 class _Content:
