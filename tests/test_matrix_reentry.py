@@ -13,7 +13,7 @@ from faults import behind, black_hole, status
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
 from support import StubServer, settings, upserts, wait_until
 from test_deadlines import GRACE_SECONDS, assert_conserved, in_flight, seconds, traced_to
-from test_exit import complete, run
+from test_exit import run
 
 
 def test_callers_at_the_same_time_all_return(server: StubServer) -> None:
@@ -137,8 +137,9 @@ def test_signal_handlers_may_do_anything(tmp_path: Path, server: StubServer, han
         f"{ALARM}\ndef handle(): {handler}\nwhile time.monotonic() < until: {main}\n"
         "processor.shutdown()\nprint(calls > 20, processor.stats().pending)\n",
     )
-    assert (done.stdout, done.stderr) == ("True 0\n", "")
-    assert complete(server) == len(upserts(server.items))
+    assert done.stdout == "True 0\n"
+    assert "Traceback" not in done.stderr
+    assert {arrived[-1] for arrived in upserts(server.items).values()} == {"end"}
 
 
 def test_a_signal_handler_that_raises_leaves_a_processor_that_works(tmp_path: Path, server: StubServer) -> None:
@@ -163,7 +164,8 @@ def test_a_signal_handler_that_raises_leaves_a_processor_that_works(tmp_path: Pa
         print(processor.flush(10000).pending)
         """,
     )
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert done.stdout == "0\n"
+    assert "Traceback" not in done.stderr
     assert sorted(item["name"] for item in server.items)[-1] == "the last"
 
 

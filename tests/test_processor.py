@@ -148,7 +148,7 @@ def test_a_start_delay_saves_the_start_of_a_span_that_ends_in_time(server: StubS
 
 def test_a_delayed_start_shows_what_the_span_holds_by_then(server: StubServer, traced: Traced) -> None:
     """Many instrumentations set the kind of a span right after they have started it."""
-    provider, processor = traced(server.url, schedule_delay_millis=1, start_delay_millis=50)
+    provider, _ = traced(server.url, schedule_delay_millis=1, start_delay_millis=50)
     span = provider.get_tracer("t").start_span("early name")
     span.set_attribute("openinference.span.kind", "LLM")
     span.update_name("chat")

@@ -12,6 +12,7 @@ from ._record import Record
 from ._state import State
 
 _LARGE_BYTES = 32 * 1024
+_MANY_RECORDS = 1024
 
 
 class Reentered(Exception):  # noqa: N818  # not an error: an answer
@@ -48,9 +49,9 @@ class Guard:
         """Something became of a record."""
 
     def offer(self, record: Record) -> None:
-        """Take `record` over. Waits for nothing, unless the record is so large that it has to be counted at once."""
+        """Take `record` over. Waits for nothing, unless so much is offered at once that it has to be counted now."""
         self._inbox.append(record)
-        if not self.has_porter or record.charged_bytes >= _LARGE_BYTES:
+        if not self.has_porter or record.charged_bytes >= _LARGE_BYTES or len(self._inbox) >= _MANY_RECORDS:
             self._admit_here()
         elif not self._rung:
             self._rung = True
@@ -91,7 +92,7 @@ class Guard:
             return  # else those who wait for work would wake each other for ever
         now = self._clock()
         was_idle = self._state.lanes.is_idle
-        while self._inbox:
+        for _ in range(len(self._inbox)):  # not while there are any: a flood would never let go of the lock
             self._state.admit(self._inbox.popleft(), now)
         self._admitted(was_idle)
 

@@ -119,7 +119,9 @@ class State:
         """The END of every span that SGP shows as running: nobody else will send it."""
         for key, start in self.open_spans.take_all().items():
             end = cancelled(start, end_ns, "the process ended before the span did")
-            self.admit(Record.of_fragment(Phase.END, key, end), now)
+            record = Record.of_fragment(Phase.END, key, end)
+            record.explains_trace = False  # spans that ended go before it
+            self.admit(record, now)
 
     @property
     def closed_ending(self) -> Ending:

@@ -46,7 +46,7 @@ class Encoder:
             item = to_item(record, self._options, self._memory, record.ancestor)
             if self._redact is not None:
                 item = self._redacted(item, self._redact)
-            record.seal(_encode(item))
+            record.seal(bytes(memoryview(_encode(item))))  # a copy that fits: the encoder's buffer is larger
         except Exception as error:
             raise EncodeError(f"{type(error).__name__}: {error}"[:300]) from error
 

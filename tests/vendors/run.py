@@ -24,7 +24,11 @@ VENDORS = {
         ["arize-phoenix-otel", "openinference-instrumentation-langchain", "langchain-core"],
         ["with_openinference.py"],
     ),
-    "traceloop": (["traceloop-sdk>=0.62"], ["with_traceloop.py", "with_traceloop_after.py"]),
+    # Its forty packages leave pip so much choice that it gives up, unless it is told one common version.
+    "traceloop": (
+        ["traceloop-sdk>=0.62", "opentelemetry-sdk==1.39.0", "opentelemetry-instrumentation==0.60b0"],
+        ["with_traceloop.py", "with_traceloop_after.py"],
+    ),
 }
 
 
