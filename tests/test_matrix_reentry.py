@@ -1,12 +1,9 @@
 """The processor called by many at once, from inside an export, from signal handlers, from finalisers."""
 
 import logging
-import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -171,47 +168,6 @@ def test_a_signal_handler_that_raises_leaves_a_processor_that_works(tmp_path: Pa
     assert done.stdout == "0\n"
     assert "Traceback" not in done.stderr
     assert sorted(item["name"] for item in server.items)[-1] == "the last"
-
-
-def test_an_exception_at_any_line_of_ours_stops_nothing(server: StubServer) -> None:
-    """The same, line by line: wherever a signal's exception strikes in the application's thread, later spans arrive."""
-
-    class TimeLimit(BaseException):
-        pass
-
-    tracer, processor = traced_to(server.url, schedule_delay_millis=1)
-    tracer.start_span("first").end()
-    lines_left = 0
-
-    def trace(frame: FrameType, event: str, arg: object) -> Any:
-        nonlocal lines_left
-        if "otel_sgp_exporter" not in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            lines_left -= 1
-            if lines_left == 0:
-                raise TimeLimit
-        return trace
-
-    struck = 0
-    for number in range(1, 1000):
-        lines_left = number
-        time.sleep(0.003)  # all threads of ours have come to rest
-        sys.settrace(trace)
-        try:
-            tracer.start_span("struck").end()
-        except TimeLimit:
-            struck += 1
-        finally:
-            sys.settrace(None)
-        if lines_left > 0:
-            break  # the span took fewer lines than that
-        tracer.start_span(f"later {number}").end()
-    assert struck > 20
-    later = {f"later {number}" for number in range(1, struck + 1)}
-    wait_until(lambda: later <= {item["name"] for item in server.items if item.get("end_timestamp")}, 5)
-    assert processor.flush(2000).pending == 0
-    processor.shutdown(1000)
 
 
 def test_an_interrupted_flush_leaves_no_haste_behind(tmp_path: Path) -> None:
