@@ -140,7 +140,8 @@ def test_signal_handlers_may_do_anything(tmp_path: Path, server: StubServer, han
     )
     assert done.stdout == "True 0\n"
     assert "Traceback" not in done.stderr
-    assert {arrived[-1] for arrived in upserts(server.items).values()} == {"end"}
+    if "shutdown" not in handler:  # what ends after a shutdown is not delivered
+        assert {arrived[-1] for arrived in upserts(server.items).values()} == {"end"}
 
 
 def test_a_signal_handler_that_raises_leaves_a_processor_that_works(tmp_path: Path, server: StubServer) -> None:
