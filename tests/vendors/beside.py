@@ -17,7 +17,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, configure
 from support import StubServer, settings, upserts
 
-sgp = StubServer().__enter__()
+sgp = StubServer()
+# Threads are daemons if their maker is one: the server's must not keep a script that failed.
+_starter = threading.Thread(target=sgp.__enter__, daemon=True)
+_starter.start()
+_starter.join()
 
 
 class Collector:
