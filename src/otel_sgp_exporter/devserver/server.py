@@ -20,6 +20,7 @@ from .store import Store
 from .traces import TraceReader
 
 _BACKLOG = 2048
+_STOP_SECONDS = 20.0
 _UVICORN: dict[str, Any] = {
     "http": "h11",
     "ws": "none",
@@ -83,7 +84,7 @@ class DevServer:
         """Answer what is in flight at once, and close everything."""
         self._loop.call_soon_threadsafe(self._spans.door.stopping.set)
         self._uvicorn.should_exit = True
-        self._thread.join()
+        self._thread.join(_STOP_SECONDS)  # a daemon: what still hangs then ends with the process
         self._undo.close()
 
     def __enter__(self) -> DevServer:
