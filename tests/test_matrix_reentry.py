@@ -144,33 +144,6 @@ def test_signal_handlers_may_do_anything(tmp_path: Path, server: StubServer, han
         assert {arrived[-1] for arrived in upserts(server.items).values()} == {"end"}
 
 
-def test_a_signal_handler_that_raises_leaves_a_processor_that_works(tmp_path: Path, server: StubServer) -> None:
-    """Time limits (Celery's, an alarm) raise out of wherever the main thread is, also out of our calls."""
-    done = run(
-        tmp_path,
-        server.url,
-        """
-        import faulthandler
-        faulthandler.dump_traceback_later(15, exit=True)
-        class TimeLimit(BaseException): pass
-        def expired(*_): raise TimeLimit
-        signal.signal(signal.SIGALRM, expired)
-        until = time.monotonic() + 2
-        while time.monotonic() < until:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0002)
-                while True: tracer.start_span("span").end()
-            except TimeLimit:
-                pass
-        tracer.start_span("the last").end()
-        print(processor.flush(10000).pending)
-        """,
-    )
-    assert done.stdout == "0\n"
-    assert "Traceback" not in done.stderr
-    assert sorted(item["name"] for item in server.items)[-1] == "the last"
-
-
 def test_an_interrupted_flush_leaves_no_haste_behind(tmp_path: Path) -> None:
     """Ctrl-C in a flush ends the flush; later spans are sent together again, not one by one."""
     with StubServer(latency_seconds=0.3) as server:

@@ -63,8 +63,8 @@ class Lanes:
     def offer(self, record: Record, now: float) -> list[tuple[Record, Ending]]:
         """Admit `record`; returns the records that ended by it, possibly itself.
 
-        Over the bounds, records are given up in this order: ENDs that were only to be repeated, a new START, waiting
-        STARTs, ENDs, ENDs parked behind a START in flight, ENDs of local roots and failed spans; the oldest first.
+        Over the bounds, records are given up in this order: a new START, waiting STARTs, ENDs that were only to be
+        repeated, ENDs, ENDs parked behind a START in flight, ENDs of local roots and failed spans; the oldest first.
         What is in flight is not touched.
         """
         record.offered_at = now
@@ -80,8 +80,6 @@ class Lanes:
     def _offer_start(self, record: Record) -> list[tuple[Record, Ending]]:
         if any(map(contains, self._all, repeat(record.key))):
             return [(record, SUPERSEDED)]
-        if self._exceeds(1, record.charged_bytes):
-            self._reasserts.empty()
         if self._exceeds(1, record.charged_bytes):
             return [(record, QUEUE_FULL)]
         self._starts.push(record)
@@ -109,13 +107,15 @@ class Lanes:
         return tally.records + more_records > self._max_records or tally.charged_bytes + more_bytes > self._max_bytes
 
     def _shed(self) -> list[tuple[Record, Ending]]:
-        ended = []
-        self._reasserts.empty()
+        ended: list[tuple[Record, Ending]] = []
         while self._exceeds(0, 0):
-            queue = next(filter(None, (self._starts, self._ends, self._parked, self._explaining_ends)), None)
+            order = (self._starts, self._reasserts, self._ends, self._parked, self._explaining_ends)
+            queue = next(filter(None, order), None)
             if queue is None:
                 break
             record = queue.take(queue.oldest().key)
+            if queue is self._reasserts:
+                continue  # it has ended already
             behind = self._unpark(record.key) if record.phase is Phase.START else False
             ended.append((record, SUPERSEDED if behind else QUEUE_FULL))
         return ended
