@@ -10,36 +10,58 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 ENVIRONMENTS = ROOT / ".matrix" / "vendors"
 
-# What to install, and the scripts to run with it. A script that ends well has asserted everything itself.
+
+class Vendor(NamedTuple):
+    """What to install, and the scripts to run with it. A script that ends well has asserted everything itself."""
+
+    packages: tuple[str, ...]
+    scripts: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+    """Installed after the others, without what they require."""
+
+
 VENDORS = {
-    "logfire": (["logfire"], ["with_logfire.py"]),
-    "langfuse": (["langfuse"], ["with_langfuse.py", "with_langfuse_after.py"]),
-    "phoenix": (["arize-phoenix-otel"], ["with_phoenix.py"]),
-    "openinference": (
-        ["arize-phoenix-otel", "openinference-instrumentation-langchain", "langchain-core"],
-        ["with_openinference.py"],
+    "logfire": Vendor(("logfire",), ("with_logfire.py", "with_logfire_scrubbing.py")),
+    "langfuse": Vendor(("langfuse",), ("with_langfuse.py", "with_langfuse_after.py")),
+    "phoenix": Vendor(("arize-phoenix-otel",), ("with_phoenix.py",)),
+    "openinference": Vendor(
+        ("arize-phoenix-otel", "openinference-instrumentation-langchain", "langchain-core"), ("with_openinference.py",)
     ),
-    # Its forty packages leave pip so much choice that it gives up, unless it is told one common version.
-    "traceloop": (
-        ["traceloop-sdk>=0.62", "opentelemetry-sdk==1.39.0", "opentelemetry-instrumentation==0.60b0"],
-        ["with_traceloop.py", "with_traceloop_after.py"],
+    # Without the forty instrumentations that it requires, of which pip finds no versions that agree: with what its own
+    # modules import, in versions of one release, which saves pip minutes of searching.
+    "traceloop": Vendor(
+        (
+            *("aiohttp", "colorama", "cuid", "deprecated", "jinja2", "pydantic", "tenacity"),
+            *(
+                f"opentelemetry-{name}==1.45.1"
+                for name in ("sdk", "exporter-otlp-proto-grpc", "exporter-otlp-proto-http")
+            ),
+            *(f"opentelemetry-instrumentation-{name}==0.66b1" for name in ("logging", "threading", "urllib3")),
+            "opentelemetry-semantic-conventions-ai",
+        ),
+        ("with_traceloop.py", "with_traceloop_after.py"),
+        alone=("traceloop-sdk==0.62.4",),
     ),
 }
 
 
-def python_with(name: str, packages: list[str]) -> Path:
+def python_with(name: str, vendor: Vendor) -> Path:
     """The interpreter of the environment `name`, made now unless it is there."""
     directory = ENVIRONMENTS / name
     python, stamp = directory / "bin" / "python", directory / "stamp"
-    wanted = "\n".join([sys.version, *packages, (ROOT / "pyproject.toml").read_text()])
+    wanted = "\n".join([sys.version, *vendor.packages, *vendor.alone, (ROOT / "pyproject.toml").read_text()])
     if not stamp.exists() or stamp.read_text() != wanted:
         venv.create(directory, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-qq", *packages, "--editable", str(ROOT)], check=True)
+        install = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+        subprocess.run([*install, *vendor.packages, "--editable", str(ROOT)], check=True)
+        if vendor.alone:
+            subprocess.run([*install, "--no-deps", *vendor.alone], check=True)
         stamp.write_text(wanted)
     return python
 
@@ -48,9 +70,8 @@ def main(names: list[str]) -> int:
     """Run what was asked for; the number of failures."""
     failed = passed = 0
     for name in names or VENDORS:
-        packages, scripts = VENDORS[name]
-        python = python_with(name, packages)
-        for script in scripts:
+        python = python_with(name, VENDORS[name])
+        for script in VENDORS[name].scripts:
             done = subprocess.run(
                 [python, HERE / script],
                 env={**os.environ, "OTEL_METRICS_EXPORTER": "none", "NO_PROXY": "127.0.0.1"},
