@@ -92,6 +92,8 @@ class Ledger:
         self._pending[record.epoch] -= 1
         if ending.reason is not None and record.phase is Phase.END:
             self._lost[ending.reason] += 1
+        for receipt in record.receipts or ():
+            receipt(record, ending)
 
     def lost(self) -> dict[DropReason, int]:
         """ENDs lost so far, by reason."""

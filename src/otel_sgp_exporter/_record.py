@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from sys import getsizeof
 from typing import Any, TypeAlias
@@ -12,6 +12,9 @@ from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 SpanKey: TypeAlias = tuple[int, int]
 """(trace id, span id): what a lane is named by."""
+
+Receipt: TypeAlias = "Callable[[Record, Any], object]"
+"""Told, under the pipeline's lock, how a record ended (its `Ending`): never waits and never raises."""
 
 # A record's own cost beside its values: the objects around them, and the resource fields that every item repeats.
 _FIXED_BYTES = 1024
@@ -57,6 +60,7 @@ class Record:
         "offered_at",
         "parent",
         "phase",
+        "receipts",
         "resource",
         "start_ns",
         "started",
@@ -90,6 +94,7 @@ class Record:
         self.fragment: bytes | None = None
         self.ancestor: int | None = None  # the span to link instead of a parent that is not exported; 0 for none
         self.started: ReadableSpan | None = None  # the running span of a START that may be refreshed
+        self.receipts: list[Receipt] | None = None
         self.offered_at = 0.0  # monotonic seconds, and the flush it belongs to: both set when the lanes admit it
         self.epoch = 0
 
@@ -109,7 +114,7 @@ class Record:
         record = cls.__new__(cls)
         record.phase, record.key, record.explains_trace = phase, key, True
         record.fragment, record.charged_bytes = fragment, len(fragment)
-        record.offered_at, record.epoch, record.started = 0.0, 0, None
+        record.offered_at, record.epoch, record.started, record.receipts = 0.0, 0, None, None
         return record
 
     def refresh(self) -> None:
@@ -122,6 +127,12 @@ class Record:
         """For an END in place of its START: what the START knew and the SDK's attribute limit has evicted since."""
         if self.fragment is None and start.fragment is None and self.dropped_attributes:
             self.attributes = {**start.attributes, **self.attributes}
+
+    def stand_in_for(self, superseded: Record) -> None:
+        """Whoever waits for the end of `superseded`, of the same span, waits for this one's from here on."""
+        if superseded.receipts:
+            superseded.receipts.extend(self.receipts or ())
+            self.receipts, superseded.receipts = superseded.receipts, None
 
     def seal(self, fragment: bytes) -> None:
         """From here on the record is its encoded item."""

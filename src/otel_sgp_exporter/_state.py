@@ -48,6 +48,8 @@ class State:
             self.ledger.ended(record, self.closed_ending)
             return
         for each, ending in self.lanes.offer(record, now):
+            if each.key == record.key and each is not record:
+                record.stand_in_for(each)
             self.ledger.ended(each, ending)
 
     def is_full(self, max_bytes: int) -> bool:
