@@ -11,7 +11,6 @@ PACKAGE = Path(__file__).parent.parent / "src" / "otel_sgp_exporter"
 ROWS = (
     ("_cli",),
     ("_check", "_replay", "_tail", "testing"),
-    ("_diagnosis", "_surroundings"),
     ("__init__",),
     ("_zero_code",),
     ("_configure",),

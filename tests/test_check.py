@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import http.server
 import json
 import socket
 import ssl
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import Distribution
 from typing import Any
 
 import httpx
 import pytest
 
-from otel_sgp_exporter import _check, _surroundings
-from otel_sgp_exporter._check import add_arguments, check, run
-from otel_sgp_exporter._diagnosis import Exit, of_answer, of_error
-from otel_sgp_exporter._surroundings import Installed, installed
+from otel_sgp_exporter._check import _round_trip, _surroundings, add_arguments, check, run
+from otel_sgp_exporter._check._diagnosis import Exit, of_answer, of_error
+from otel_sgp_exporter._check._pitfalls import pitfalls
+from otel_sgp_exporter._check._surroundings import Installed, installed
 from otel_sgp_exporter.devserver import DevServer
 
 KEY, ACCOUNT = "a-very-secret-key", "account"
@@ -120,7 +125,93 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (report["status"], report["steps"]) == (Exit.CONNECTION, [])
         assert f"Nobody listens at {url.removeprefix('http://')}:" in report["verdict"]
         monkeypatch.setenv("HTTP_PROXY", url.replace("//", "//user:hush@"))
-        assert f"through the proxy {url.removeprefix('http://')}" in check()["verdict"]
+        assert f"Nobody listens at the proxy {url.removeprefix('http://')}:" in check()["verdict"]
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert f"Nobody listens at {url.removeprefix('http://')}:" in check()["verdict"]
+
+
+class Stranger(http.server.BaseHTTPRequestHandler):
+    """Answers 200 to everything, as a captive portal or a page at the wrong port does."""
+
+    body = b"<html>please log in</html>"
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.send_response(200)
+        self.send_header("content-length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_PUT = do_GET  # noqa: N815  # the name that the server looks for
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def listening(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.usefixtures("sgp")
+def test_somebody_else_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Success for a span that nobody has written is no success."""
+    with listening(Stranger) as url:
+        monkeypatch.setenv("OTEL_EXPORTER_SGP_ENDPOINT", url)
+        report = check()
+    assert (report["status"], report["steps"]) == (Exit.CONNECTION, [])
+    assert "Something answers, but not SGP (HTTP 200 <html>please log in</html>)" in report["verdict"]
+
+
+@pytest.mark.parametrize("body", [b"<html></html>", b"null", b"[]", b""])
+@pytest.mark.usefixtures("sgp")
+def test_what_is_read_back_is_no_span(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    """As when something between us and SGP makes up answers."""
+    monkeypatch.setattr(_round_trip.RoundTrip, "_connect", lambda self: None)
+    with listening(type("Answers", (Stranger,), {"body": body})) as url:
+        monkeypatch.setenv("OTEL_EXPORTER_SGP_ENDPOINT", url)
+        report = check()
+    assert (report["status"], "Something answers, but not SGP" in report["verdict"]) == (Exit.CONNECTION, True)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"OTEL_EXPORTER_SGP_ENDPOINT": "http://a..b"}, "a..b cannot be an address"),
+        ({"HTTP_PROXY": "ftp://proxy:1"}, "Unknown scheme for proxy URL"),
+        (
+            {"HTTP_PROXY": "http://no-such-proxy.invalid:1"},
+            "the proxy http://no-such-proxy.invalid:1: mend HTTPS_PROXY",
+        ),
+        ({"OTEL_EXPORTER_SGP_HEADERS": "a b=c"}, "Illegal header name"),
+        ({"OTEL_EXPORTER_SGP_ENDPOINT": "https://127.0.0.1:9", "SSL_CERT_FILE": "/no/such.pem"}, "mend SSL_CERT_FILE"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("sgp")
+def test_what_is_wrong_before_any_request(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    """HTTP clients raise all kinds of exceptions then; nobody sees a traceback."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    report = check()
+    assert (report["status"], said in report["verdict"]) == (Exit.CONNECTION, True), report["verdict"]
+
+
+@pytest.mark.usefixtures("sgp")
+def test_the_command_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but the object on standard output, nothing on the other, and the status is that of the process."""
+    monkeypatch.setenv("SGP_API_KEY", "other")
+    command = [sys.executable, "-c", "import sys; from otel_sgp_exporter._cli import main; sys.exit(main())"]
+    done = subprocess.run([*command, "check", "--json"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (Exit.CREDENTIALS, "")
+    assert json.loads(done.stdout)["status"] == Exit.CREDENTIALS
 
 
 @pytest.mark.parametrize(
@@ -140,8 +231,8 @@ def test_the_server_s_own_trouble(sgp: DevServer, fault: dict[str, Any], status:
 
 def test_what_cannot_be_read_back(sgp: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Taken and not there is worth another status: the writing works."""
-    monkeypatch.setattr(_check, "_READ_BACK_SECONDS", 0)
-    monkeypatch.setattr(_check._Check, "_upsert", lambda *arguments: None)
+    monkeypatch.setattr(_round_trip, "_READ_BACK_SECONDS", 0)
+    monkeypatch.setattr(_round_trip.RoundTrip, "_upsert", lambda *arguments: None)
     report = check()
     assert report["status"] == Exit.NOT_READ_BACK
     assert "not found (HTTP 404" in report["verdict"]
@@ -229,3 +320,50 @@ def test_hints_about_content(
 def test_what_is_installed_here() -> None:
     """The SDK at least."""
     assert "opentelemetry-sdk" in {package.name for package in installed()}
+
+
+LOADER, DISTRO, OTLP = (f"opentelemetry-{name}" for name in ("instrumentation", "distro", "exporter-otlp-proto-http"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "packages", "said"),
+    [
+        ({}, [], ""),
+        ({"OTEL_TRACES_EXPORTER": "sgp"}, [LOADER], ""),
+        ({"OTEL_TRACES_EXPORTER": " , sgp ,none"}, [LOADER], ""),
+        ({"OTEL_TRACES_EXPORTER": "SGP"}, [LOADER], "OTEL_TRACES_EXPORTER: it is called sgp, in small letters."),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, [LOADER], "OTEL_TRACES_EXPORTER=otlp does not name sgp: "),
+        ({"OTEL_TRACES_EXPORTER": "sgp"}, [], "opentelemetry-instrument is not installed: "),
+        ({"OTEL_TRACES_EXPORTER": "sgp,otlp"}, [LOADER], "Only sgp will be set up, not otlp: install opentelemetry-"),
+        ({"OTEL_TRACES_EXPORTER": "sgp,otlp"}, [LOADER, DISTRO, OTLP], ""),
+        (
+            {"OTEL_TRACES_EXPORTER": "sgp"},
+            [LOADER, DISTRO],
+            "wants an OTLP exporter, unless you set OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER to none",
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "sgp", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"},
+            [LOADER, DISTRO],
+            "",
+        ),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, [], "OTEL_TRACES_SAMPLER says that no span is sampled"),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_on"}, [], ""),
+    ],
+    ids=str,
+)
+def test_what_keeps_spans_from_being_made(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], packages: list[str], said: str
+) -> None:
+    """SGP can be reached, and still there would be nothing."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    sentences = pitfalls(packages)
+    assert (len(sentences), said in "".join(sentences)) == (1 if said else 0, True), sentences
+
+
+@pytest.mark.usefixtures("sgp")
+def test_pitfalls_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not change the status: the test span is in SGP all the same."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "SGP")
+    report = check()
+    assert (report["status"], report["warnings"]) == (Exit.OK, pitfalls({"opentelemetry-instrumentation"}))

@@ -65,6 +65,12 @@ def test_a_missing_key_and_account_are_one_error_that_names_the_variables() -> N
     [
         ("endpoint", "api.egp.scale.com", "endpoint must be an http:// or https:// URL."),
         ("endpoint", "http//typo", "endpoint must be an http:// or https:// URL."),
+        ("endpoint", "http://host:port", "endpoint must be an http:// or https:// URL."),
+        ("endpoint", "http://host:0", "endpoint must be an http:// or https:// URL."),
+        ("endpoint", "http://[::1", "endpoint must be an http:// or https:// URL."),
+        ("endpoint", "http://a host", "endpoint must be an http:// or https:// URL."),
+        ("endpoint", "http://a\thost", "endpoint must be an http:// or https:// URL."),
+        ("endpoint", "http://host/?query", "endpoint must be an http:// or https:// URL."),
         ("api_key", "two words", "api_key must be printable ASCII without spaces."),
         ("api_key", 7, "api_key must be printable ASCII without spaces."),
         ("timeout_millis", 0, "timeout_millis must be positive."),

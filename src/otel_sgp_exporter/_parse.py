@@ -11,8 +11,12 @@ FOR_EVER_MILLIS = 4e9  # 46 days; Windows cannot wait much longer
 
 
 def url(value: Any) -> str:
-    parts = urlsplit(str(value))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(str(value))
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, a bracket too many
+        is_one = False
+    if not is_one or not str(value).isprintable() or set(str(value)) & set(" ?#"):
         raise ValueError("must be an http:// or https:// URL.")
     return str(value).rstrip("/")
 

@@ -6,11 +6,16 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import Distribution, distributions
 from typing import NamedTuple
 
-from ._config import Setting, resolve
+from .._config import Setting, resolve
 
 _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _SHOWN = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-distro", "opentelemetry-configuration")
-_INSTRUMENTATIONS = ("opentelemetry-instrumentation-", "openinference-instrumentation", "langsmith")
+_SHOWN_BEGINNINGS = (
+    "opentelemetry-instrumentation",
+    "openinference-instrumentation",
+    "opentelemetry-exporter-otlp-proto-",
+    "langsmith",
+)
 _VENDORS = ("logfire", "langfuse", "traceloop-sdk", "arize-phoenix-otel", "arize-otel", "scale-gp-beta")
 
 
@@ -30,7 +35,7 @@ def installed() -> list[Installed]:
 def _found() -> Iterator[Installed]:
     for distribution in distributions():
         name = (distribution.metadata["Name"] or "").lower().replace("_", "-")
-        if name in _SHOWN or name in _VENDORS or name.startswith(_INSTRUMENTATIONS):
+        if name in _SHOWN or name in _VENDORS or name.startswith(_SHOWN_BEGINNINGS):
             yield Installed(name, distribution.version, _hint(name, distribution))
 
 
@@ -66,8 +71,13 @@ def _langsmith_hint() -> str:
     return "makes no OpenTelemetry spans: set LANGSMITH_OTEL_ENABLED=true and LANGSMITH_TRACING=true" if off else ""
 
 
+def variable(name: str) -> str:
+    """What the environment says, without spaces around it; empty when unset."""
+    return str(resolve(Setting(name, (name,), "", str, "")).value)
+
+
 def _variable(name: str) -> str:
-    return str(resolve(Setting(name, (name,), "", str, "")).value).lower()
+    return variable(name).lower()
 
 
 # Two makers use one prefix for their packages; what the package needs tells them apart.

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from enum import IntEnum
 from http import HTTPStatus
 from typing import NamedTuple
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -44,28 +44,40 @@ class CheckError(Exception):
 
 def of_error(error: BaseException, endpoint: str) -> CheckError:
     """For a request that got no answer."""
+    return CheckError(Exit.CONNECTION, _why_no_answer(error, list(_causes(error)), endpoint))
+
+
+def _why_no_answer(error: BaseException, causes: list[BaseException], endpoint: str) -> str:
     parts = urlsplit(endpoint)
     host = parts.hostname or endpoint
-    causes = list(_causes(error))
+    proxy = _proxy_to(parts.scheme, host)
+    if _any(causes, FileNotFoundError):
+        return f"There is no file of certificates ({_short(causes[-1])}): mend SSL_CERT_FILE."
     if _any(causes, ssl.SSLError):
         tail = "if a proxy of your network ends TLS, point SSL_CERT_FILE at its certificate; if it is http://, say so"
-        return CheckError(Exit.CONNECTION, f"TLS with {host} fails ({_short(causes[-1])}): {tail}.")
+        return f"TLS with {host} fails ({_short(causes[-1])}): {tail}."
     if _any(causes, httpx.ProxyError):
-        return CheckError(
-            Exit.CONNECTION, f"The proxy refuses ({_short(error)}): mend HTTPS_PROXY, or add {host} to NO_PROXY."
-        )
+        return f"The proxy refuses ({_short(error)}): mend HTTPS_PROXY, or add {host} to NO_PROXY."
+    if _any(causes, httpx.InvalidURL, UnicodeError):
+        return f"{host} cannot be an address ({_short(error)}): mend the endpoint."
+    if proxy and _any(causes, socket.gaierror, ConnectionRefusedError):
+        return f"Nobody listens at the proxy {proxy}: mend HTTPS_PROXY, or add {host} to NO_PROXY."
     if _any(causes, socket.gaierror):
-        return CheckError(Exit.CONNECTION, f"There is no host {host}{_via(parts.scheme)}: mend the endpoint.")
+        return f"There is no host {host}: mend the endpoint, or set HTTPS_PROXY."
     if _any(causes, ConnectionRefusedError):
-        return CheckError(
-            Exit.CONNECTION, f"Nobody listens at {parts.netloc}{_via(parts.scheme)}: mend the endpoint, or start it."
-        )
+        return f"Nobody listens at {_address(parts)}: mend the endpoint, or start it."
     if _any(causes, httpx.TimeoutException):
-        return CheckError(
-            Exit.CONNECTION,
-            f"{host} does not answer in time{_via(parts.scheme)}: a firewall? Set HTTPS_PROXY, or raise the timeout.",
-        )
-    return CheckError(Exit.CONNECTION, f"No connection to {parts.netloc}: {_short(error)}.")
+        via = f" (through the proxy {proxy})" if proxy else ""
+        return f"{host} does not answer in time{via}: a firewall? Set HTTPS_PROXY, or raise the timeout."
+    return f"No connection to {_address(parts)}: {_short(error).rstrip('.')}."
+
+
+def of_stranger(why: str) -> CheckError:
+    """For an answer that SGP would not give."""
+    sentence = (
+        f"Something answers, but not SGP ({why[:_KEPT_CHARACTERS]}): mend the endpoint, or see who stands between."
+    )
+    return CheckError(Exit.CONNECTION, sentence)
 
 
 def of_answer(status: int, why: str) -> CheckError:
@@ -95,13 +107,19 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _any(causes: list[BaseException], kind: type[BaseException]) -> bool:
-    return any(isinstance(cause, kind) for cause in causes)
+def _any(causes: list[BaseException], *kinds: type[BaseException]) -> bool:
+    return any(isinstance(cause, kinds) for cause in causes)
 
 
-def _via(scheme: str) -> str:
-    proxy = getproxies().get(scheme) or getproxies().get("all")
-    return f" (through the proxy {proxy.rpartition('@')[2]})" if proxy else ""
+def _proxy_to(scheme: str, host: str) -> str:
+    """The proxy for `host`, without name and password; empty for none."""
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all") or ""
+    return "" if proxy_bypass(host) else proxy.rpartition("@")[2]
+
+
+def _address(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
 
 
 def _short(error: BaseException) -> str:

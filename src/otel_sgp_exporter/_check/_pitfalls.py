@@ -1,0 +1,40 @@
+"""What in the environment keeps spans from ever being made or sent, however well SGP can be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from ._surroundings import variable
+
+
+def pitfalls(installed: Collection[str]) -> list[str]:
+    """A sentence each. `installed`: names of packages, as `installed()` finds them."""
+    return [*_of_the_exporters(installed), *_of_the_sampler()]
+
+
+def _of_the_exporters(installed: Collection[str]) -> Iterator[str]:
+    names = [name.strip() for name in variable("OTEL_TRACES_EXPORTER").split(",")]
+    others = [name for name in names if name not in ("sgp", "none", "")]
+    if "sgp" not in names:
+        if "sgp" in map(str.lower, names):
+            yield "OTEL_TRACES_EXPORTER: it is called sgp, in small letters."
+        elif any(names):
+            yield f"OTEL_TRACES_EXPORTER={','.join(names)} does not name sgp: without configure() SGP gets no spans."
+        return
+    if "opentelemetry-instrumentation" not in installed:
+        yield "opentelemetry-instrument is not installed: pip install 'otel-sgp-exporter[instrument]'."
+    elif "opentelemetry-distro" not in installed:
+        if others:
+            yield f"Only sgp will be set up, not {', '.join(others)}: install opentelemetry-distro."
+    elif not any(name.startswith("opentelemetry-exporter-otlp-proto-") for name in installed):
+        wanted = [name for name in _WITH_DEFAULT_OTLP if not variable(name)]
+        if wanted:
+            yield f"opentelemetry-distro wants an OTLP exporter, unless you set {' and '.join(wanted)} to none."
+
+
+def _of_the_sampler() -> Iterator[str]:
+    if variable("OTEL_TRACES_SAMPLER").lower() in ("always_off", "parentbased_always_off"):
+        yield "OTEL_TRACES_SAMPLER says that no span is sampled: unset it."
+
+
+_WITH_DEFAULT_OTLP = ("OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER")
