@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from scale_gp_beta import SGPClient
 from sgp_client import Sgp, ended, started
 
 TRACE = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
@@ -29,6 +30,10 @@ SPANS = [
 ]
 BEYOND_64_BITS = "cursor." + base64.urlsafe_b64encode(json.dumps([2**70, "t", "s"]).encode()).decode()
 ALL = {"root", "llm", "tool", "other"}
+
+
+def at(second: int) -> str:
+    return f"2026-11-20T10:00:0{second}Z"
 
 
 @pytest.fixture
@@ -317,3 +322,110 @@ def test_uuid_terms(serve: Callable[..., Sgp], setting: str, found: list[str]) -
     sgp = serve(uuid_terms=setting)
     sgp.put_ok(started(trace_id=random))
     assert sgp.found(search_texts=[random]) == found
+
+
+@pytest.mark.parametrize(("order", "kept"), [("asc", ["s1", "s4"]), ("desc", ["s4", "s1"])])
+def test_a_search_that_stops_early(serve: Callable[..., Sgp], order: str, kept: list[str]) -> None:
+    """Item 45: what it found, how far it got, and a cursor from there; to the end, nothing left out or repeated."""
+    sgp = serve(search_row_budget=2)
+    sgp.put_ok(*(started(f"s{n}", name="odd" if n % 3 else "kept", start_timestamp=at(n)) for n in (0, 2, 3, 5, 6)))
+    sgp.put_ok(*(started(f"s{n}", name="hit", start_timestamp=at(n)) for n in (1, 4)))
+    params: dict[str, Any] = {"allow_partial_results": True, "sort_order": order}
+    ids: list[str] = []
+    reached: list[str | None] = []
+    while params.get("starting_after", "") is not None:
+        page = sgp.search(params, names=["hit"]).json()
+        ids += [item["id"] for item in page["items"]]
+        reached.append(page["searched_through"])
+        assert page["search_status"] == ("partial" if page["has_more"] else None)
+        params["starting_after"] = page["next_cursor"]
+    assert ids == kept
+    assert reached == [*(at(n) for n in ((1, 3, 5) if order == "asc" else (5, 3, 1))), None]
+
+
+def test_a_search_that_stops_early_backwards(serve: Callable[..., Sgp]) -> None:
+    """Item 45: going back, it is the other cursor that leads on."""
+    sgp = serve(search_row_budget=2)
+    sgp.put_ok(*(started(f"s{n}", name="hit" if n == 0 else "other", start_timestamp=at(n)) for n in range(6)))
+    params = {"allow_partial_results": True, "ending_before": "s5"}
+    first = sgp.search(params, names=["hit"]).json()
+    assert (first["items"], first["search_status"], first["searched_through"]) == ([], "partial", at(3))
+    second = sgp.search({**params, "ending_before": first["prev_cursor"]}, names=["hit"]).json()
+    third = sgp.search({**params, "ending_before": second["prev_cursor"]}, names=["hit"]).json()
+    assert [item["id"] for item in third["items"]] == ["s0"]
+    assert (third["has_more"], third["search_status"]) == (False, None)
+
+
+def test_a_search_stops_early_only_where_that_is_allowed(serve: Callable[..., Sgp]) -> None:
+    """Item 45: nor on legacy, nor when the page is full."""
+    tracing, legacy = serve(search_row_budget=2), serve(profile="legacy", search_row_budget=2)
+    for sgp in (tracing, legacy):
+        sgp.put_ok(*(started(f"s{n}") for n in range(6)))
+    assert len(tracing.found()) == len(legacy.found({"allow_partial_results": True})) == 6
+    page = tracing.search({"allow_partial_results": True, "limit": 2}).json()
+    assert (len(page["items"]), page["has_more"], page["search_status"]) == (2, True, None)
+    assert "search_status" not in legacy.search().json()
+
+
+@pytest.mark.parametrize("terms", [["common"], ["span"], ["rare", "common"], ['"in common"'], ["ommon"]])
+def test_a_text_that_is_too_broad(serve: Callable[..., Sgp], terms: list[str]) -> None:
+    """Item 46: on Postgres a term of any class that alone matches more rows than allowed, within the other filters."""
+    postgres, clickhouse, legacy = (
+        serve(profile=profile, broad_term_rows=3) for profile in ("tracing-pg", "tracing-ch", "legacy")
+    )
+    spans = [
+        started(f"s{n}", name="span: ommon", output={"text": "have in common"}, group_id=f"g{n % 2}") for n in range(5)
+    ]
+    for sgp in (postgres, clickhouse, legacy):
+        sgp.put_ok(*spans, started("rare", name="x", input={"text": "rare"}))
+    refused = postgres.search(search_texts=terms)
+    assert refused.status_code == 400
+    assert refused.json()["detail"].startswith("QUERY_TOO_BROAD")
+    assert postgres.search(search_texts=terms, group_id="g1").status_code == 200
+    assert postgres.found(search_texts=["rare"]) == ["rare"]
+    assert clickhouse.search(search_texts=terms).status_code == legacy.search(search_texts=terms).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("terms", "on_postgres", "on_clickhouse"),
+    [
+        (['"sunny, 21"'], {"tool"}, {"tool"}),
+        (['"the weather"'], {"llm"}, {"llm"}),
+        (['"he weather"'], set(), set()),
+        (['"turn"'], set(), set()),
+        ([f'"{TRACE}"'], set(), set()),
+        ([r'"say \"hi\""'], {"path"}, {"path"}),
+        (['"unterminated'], set(), set()),
+        (["example"], set(), {"path"}),
+        (["www.example.com"], {"path"}, {"path"}),
+        (["4o"], {"path"}, {"path"}),
+        (["end"], {"path"}, {"path"}),
+    ],
+)
+def test_phrases_and_compounds(
+    serve: Callable[..., Sgp], terms: list[str], on_postgres: set[str], on_clickhouse: set[str]
+) -> None:
+    """Item 46: quotes make a phrase of the content; hosts and paths are one word on Postgres, several on ClickHouse."""
+    text = 'say "hi" to gpt-4o at https://www.example.com/path, the end.'
+    for profile, found in (("tracing-pg", on_postgres), ("tracing-ch", on_clickhouse)):
+        sgp = serve(profile=profile)
+        sgp.put_ok(*SPANS, started("path", input={"text": text}))
+        assert set(sgp.found(search_texts=terms)) == found
+
+
+def test_short_phrases(serve: Callable[..., Sgp]) -> None:
+    """Item 46: the two characters are counted between the quotes, which legacy strips."""
+    assert serve().search(search_texts=['"a"']).status_code == 422
+    legacy = serve(profile="legacy")
+    legacy.put_ok(started(input={"text": "hello"}))
+    assert legacy.found(search_texts=['"hello"']) == ["s"]
+
+
+@pytest.mark.parametrize(("setting", "found"), [("off", ["a", "b", "c"]), ("on", ["a", "b"])])
+def test_projects(serve: Callable[..., Sgp], profile: str, setting: str, found: list[str]) -> None:
+    """`x-project-id` narrows a search to traces whose root is of that project, where that is switched on."""
+    sgp = serve(profile=profile, project_scoping=setting)
+    sgp.put_ok(started("a", metadata={"project_id": "p"}), started("b", parent_id="a"), started("c", trace_id="t2"))
+    with SGPClient(api_key="key", account_id="acme", base_url=sgp.server.url) as client:
+        assert [span.id for span in client.spans.search(x_project_id="p")] == found
+        assert [span.id for span in client.spans.search()] == ["a", "b", "c"]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from .call import Call
 from .cleaning import Cleaner
 from .codec import decode
 from .counters import Counters
+from .finding import Position, Query
 from .page import encode_page, position_in
 from .parents import check_parents, outside_parents
 from .refusal import invalid, problem, refused
 from .row import Row, collapse, make_row
-from .search import SearchParser
+from .search import Search, SearchParser, project_filter
 from .settings import Settings, StoreName
-from .store import Position, Query, Store
+from .store import Store
 from .validation import Span, Validator
 
 _PATCHABLE = ("name", "end_timestamp", "output", "metadata", "status")
@@ -69,14 +71,20 @@ class SpanApi:
 
     def search(self, call: Call) -> bytes:
         """POST /v5/spans/search"""
+        settings, finder = self._settings, self._store.finder
         search = self._search_parser.parse(call.params, decode(call.body))
         query = search.query
+        if settings.project_scoping == "on" and call.project is not None:
+            query.filters["project"] = project_filter(call.project)
+        self._check_breadth(call.account, search)
         if search.cursor is not None:
             query.beyond = self._position(call.account, search.cursor, query)
+        if search.allow_partial and settings.search_row_budget is not None:
+            query.until = finder.reach(settings.primary, call.account, query, settings.search_row_budget)
         query.limit += 1
-        found = self._store.search(self._settings.primary, call.account, query)
+        found = finder.search(settings.primary, call.account, query)
         query.limit -= 1
-        return encode_page(found, search, self._settings)
+        return encode_page(found, search, settings)
 
     def _batch(self, body: bytes) -> list[Span]:
         decoded = decode(body)
@@ -115,8 +123,21 @@ class SpanApi:
     def _scope(self, account: str) -> str:
         return account if self._settings.legacy_id_scope == "account" else ""
 
+    def _check_breadth(self, account: str, search: Search) -> None:
+        """Refuse a text term that too many of the rows match which are left by the other filters."""
+        most = self._settings.broad_term_rows
+        others = {name: value for name, value in search.query.filters.items() if name != "texts"}
+        if most is None or not search.single_terms or self._count(account, others, most + 1) <= most:
+            return
+        for term in search.single_terms:
+            if self._count(account, {**others, "texts": term}, most + 1) > most:
+                raise refused(400, f"QUERY_TOO_BROAD: a term matches more than {most} spans, narrow the search")
+
+    def _count(self, account: str, filters: dict[str, Any], most: int) -> int:
+        return self._store.finder.count(self._settings.primary, account, filters, most)
+
     def _position(self, account: str, cursor: str, query: Query) -> Position:
-        position = position_in(cursor) or self._store.position(self._settings.primary, account, cursor, query)
+        position = position_in(cursor) or self._store.finder.position(self._settings.primary, account, cursor, query)
         if position is None:
             raise refused(self._settings.bad_cursor_status, f"Cursor {cursor} not found")
         return position

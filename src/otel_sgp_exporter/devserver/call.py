@@ -22,13 +22,15 @@ class Call:
     body: bytes
     span_id: str
     params: Mapping[str, str]
+    project: str | None
 
 
 async def read_call(request: Request, settings: Settings) -> Call:
     """The request's account, path, query and whole body; refused when the caller may not, or the body is too large."""
     account = _account(request, settings)
     body = await _body(request, settings)
-    return Call(account, body, request.path_params.get("span_id", ""), request.query_params)
+    project = request.headers.get("x-project-id")
+    return Call(account, body, request.path_params.get("span_id", ""), request.query_params, project)
 
 
 def _account(request: Request, settings: Settings) -> str:

@@ -25,19 +25,21 @@ def metadata_matches(document: bytes, search: str) -> bool:
 
 
 def text_matches(document: bytes, search: str) -> bool:
-    """Whether a span matches `search`, the JSON object {terms, trace_ids, fields}.
+    """Whether a span matches `search`, the JSON object {terms, trace_ids, fields, compounds}.
 
-    Every term must occur, case-insensitively: in the name as a substring, in the fields as whole words when it is made
-    of words, else as a substring. A span of one of the trace ids matches whatever the terms.
+    Every term, a {text, quoted}, must occur, case-insensitively: in the name as a substring unless it is quoted, in the
+    fields as whole words when it is made of words, else as a substring. With `compounds`, hosts, paths and addresses
+    are one word each. A span of one of the trace ids matches whatever the terms.
     """
     span = decode(document)
     wanted = _decoded(search)
     if span["trace_id"] in wanted["trace_ids"]:
         return True
-    name = span["name"] if "name" in wanted["fields"] else ""
+    name = span["name"].casefold() if "name" in wanted["fields"] else ""
     values = "\n".join(text for field in wanted["fields"] if field != "name" for text in _texts(span[field]))
     return bool(wanted["terms"]) and all(
-        term.casefold() in name.casefold() or _occurs(term)(values) for term in wanted["terms"]
+        (not term["quoted"] and term["text"].casefold() in name) or _occurs(term["text"], wanted["compounds"])(values)
+        for term in wanted["terms"]
     )
 
 
@@ -72,6 +74,10 @@ def _decoded(text: str) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _occurs(term: str) -> Callable[[str], Any]:
-    bounded = rf"(?<![A-Za-z0-9]){re.escape(term)}(?![A-Za-z0-9])" if _WORDS.fullmatch(term) else re.escape(term)
-    return re.compile(bounded, re.IGNORECASE).search
+def _occurs(term: str, compounds: bool) -> Callable[[str], Any]:
+    pattern = re.escape(term)
+    if _WORDS.fullmatch(term):
+        pattern = rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
+        if compounds:
+            pattern = rf"(?<![A-Za-z0-9][./@?]){pattern}(?![./@?][A-Za-z0-9])"
+    return re.compile(pattern, re.IGNORECASE).search

@@ -10,9 +10,9 @@ from typing import Any
 
 from .codec import encode
 from .fields import Parser, boolean, choice, hex_id, integer, list_of, mapping, parse_fields, string, timestamp
+from .finding import SORTS, Query
 from .refusal import Location, Problem, Refusal, invalid, problem, refused
 from .settings import Settings
-from .store import SORTS, Query
 from .timestamps import DAY_MICROS, iso
 from .validation import STATUSES, TYPES
 
@@ -28,6 +28,8 @@ _AGENTEX_KEYS = {
     "agentex_agent_names": "__agent_name__",
     "agentex_agent_ids": "__agent_id__",
 }
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_ESCAPED = re.compile(r'\\(["\\])')
 _UUID = {
     "loose": re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE),
     "rfc": re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE),
@@ -64,9 +66,14 @@ _PLAIN = _BODY.keys() - {"search_texts", "extra_metadata", *_AGENTEX_KEYS}
 
 @dataclass
 class Search:
-    """A search as asked for: `query` lacks only its cursor, `window` is what the reply says about the time window."""
+    """A search as asked for.
+
+    `query` lacks only its cursor, `single_terms` are filters by one of its text terms each, `window` is what the reply
+    says about the time window.
+    """
 
     query: Query
+    single_terms: list[str]
     cursor: str | None
     allow_partial: bool
     window: dict[str, Any]
@@ -106,7 +113,8 @@ class SearchParser:
             backwards=asked["ending_before"] is not None,
         )
         partial = self._settings.tracing_is_primary and bool(asked["allow_partial_results"])
-        return Search(query, asked["starting_after"] or asked["ending_before"], partial, window)
+        cursor = asked["starting_after"] or asked["ending_before"]
+        return Search(query, self._single_terms(given.get("search_texts", [])), cursor, partial, window)
 
     def _filters(self, wanted: dict[str, Any]) -> dict[str, Any]:
         ids = sum(len(wanted.get(name, ())) for name in _COUNTED_IDS)
@@ -125,17 +133,30 @@ class SearchParser:
             filters["texts"] = self._texts(wanted["search_texts"])
         return filters
 
-    def _texts(self, terms: list[str]) -> str:
+    def _texts(self, given: list[str]) -> str:
+        terms = [self._term(text) for text in given]
         tracing = self._settings.tracing_is_primary
-        if tracing and (len(terms) > MAX_TERMS or any(len(term.strip()) < 2 for term in terms)):
+        if tracing and (len(terms) > MAX_TERMS or any(len(term["text"].strip()) < 2 for term in terms)):
             raise _invalid(("body", "search_texts"), f"at most {MAX_TERMS} terms of 2 or more characters")
         uuid = _UUID[self._settings.uuid_terms]
         texts = {
-            "terms": [term for term in terms if not uuid.fullmatch(term)],
-            "trace_ids": [term for term in terms if uuid.fullmatch(term)],
+            "terms": [term for term in terms if term["quoted"] or not uuid.fullmatch(term["text"])],
+            "trace_ids": [term["text"] for term in terms if not term["quoted"] and uuid.fullmatch(term["text"])],
             "fields": ["name", "input", "output", "metadata"] if tracing else ["input", "output"],
+            "compounds": self._settings.searches_postgres,
         }
         return encode(texts).decode()
+
+    def _term(self, text: str) -> dict[str, Any]:
+        """What to look for: a term in double quotes is the phrase between them. Legacy knows no phrases, only words."""
+        quoted = _QUOTED.fullmatch(text.strip())
+        if not self._settings.tracing_is_primary:
+            return {"text": text.replace('"', ""), "quoted": False}
+        return {"text": _ESCAPED.sub(r"\1", quoted[1]) if quoted else text, "quoted": quoted is not None}
+
+    def _single_terms(self, given: list[str]) -> list[str]:
+        """On Postgres each term is counted on its own."""
+        return [self._texts([text]) for text in given] if self._settings.searches_postgres else []
 
     def _window(self, from_us: int | None, to_us: int | None, filters: dict[str, Any]) -> dict[str, Any]:
         """Put the time window into `filters`; on tracing it reaches back at most 90 days, and the reply says so."""
@@ -166,6 +187,11 @@ class SearchParser:
         if sort_by not in SORTS:
             raise _invalid(("query", "sort_by"), f"Input should be one of {', '.join(SORTS)}")
         return str(sort_by)
+
+
+def project_filter(project: str) -> str:
+    """Which field of a root span carries its project is not published: here it is one of the metadata."""
+    return str(_bound({"all": [{"project_id": project}], "composed": False}))
 
 
 def _bound(value: Any) -> Any:

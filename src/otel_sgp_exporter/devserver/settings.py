@@ -63,6 +63,9 @@ class Settings:
     bad_cursor_status: Literal[400, 422] = 400
     uuid_terms: Literal["loose", "rfc"] = "loose"
     search_byte_budget: int = 32 * 1024 * 1024
+    search_row_budget: int | None = None  # stands in for the service's time budget: what one search may look at
+    broad_term_rows: int | None = 50_000  # on Postgres a text term that matches more is refused
+    project_scoping: Literal["off", "on"] = "off"  # whether a search heeds x-project-id
 
     latency_p50_millis: float = 0  # of a PUT, from its first byte to its answer
     latency_p95_millis: float | None = None  # None: every PUT takes the p50
@@ -89,6 +92,11 @@ class Settings:
     @property
     def tracing_is_primary(self) -> bool:
         return self.primary == "traces"
+
+    @property
+    def searches_postgres(self) -> bool:
+        """Whether reads go to the tracing service on Postgres."""
+        return self.tracing_is_primary and self.profile != "tracing-ch"
 
     @property
     def stores_nul(self) -> bool:

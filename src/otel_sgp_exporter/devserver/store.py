@@ -1,4 +1,4 @@
-"""The spans on disk: SQLite in WAL mode, one connection that writes, one that reads. All SQL but the page's is here."""
+"""The spans on disk: SQLite in WAL mode, one connection that writes, one that reads."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from itertools import count
 from os import PathLike
 from typing import Any
 
 from .codec import decode
-from .matching import metadata_matches, text_matches
+from .finding import Finder
 from .row import Row, Write
 from .settings import Settings, StoreName
 
@@ -61,80 +60,12 @@ SELECT account, trace_id, id, start_arrived_us, end_arrived_us, starts, ends, la
 FROM {table} WHERE id = coalesce(?, id) AND trace_id = coalesce(?, trace_id) ORDER BY version
 """
 
-_IN_LIST = {
-    "trace_ids": "trace_id",
-    "span_ids": "id",
-    "parent_ids": "parent_id",
-    "names": "name",
-    "statuses": "status",
-    "types": "type",
-    "application_variant_ids": "application_variant_id",
-    "obs_trace_ids": "obs_trace_id",
-    "obs_span_ids": "obs_span_id",
-}
-_LISTED = "{column} IN (SELECT value FROM json_each(:{name}))"
-_PAIRS = "(SELECT json_extract(value, '$.trace_id'), json_extract(value, '$.span_id') FROM json_each(:{name}))"
-
-# What a search may ask for. Lists are bound as JSON.
-FILTERS = {
-    **{name: _LISTED.format(column=column, name=name) for name, column in _IN_LIST.items()},
-    "excluded_trace_ids": "trace_id NOT IN (SELECT value FROM json_each(:excluded_trace_ids))",
-    "excluded_span_ids": "id NOT IN (SELECT value FROM json_each(:excluded_span_ids))",
-    "spans": "(trace_id, id) IN " + _PAIRS.format(name="spans"),
-    "excluded_spans": "(trace_id, id) NOT IN " + _PAIRS.format(name="excluded_spans"),
-    "group_id": "group_id = :group_id",
-    "parents_only": "parent_id IS NULL",
-    "min_duration_ms": "end_us - start_us >= 1000 * :min_duration_ms",
-    "max_duration_ms": "end_us - start_us <= 1000 * :max_duration_ms",
-    "assessment_types": "0",  # nothing here is ever assessed
-    "metadata": "metadata_matches(document, :metadata)",
-    "texts": "text_matches(document, :texts)",
-    "from_us": "start_us >= :from_us",
-    "to_us": "start_us <= :to_us",
-}
-_WINDOW = ("from_us", "to_us", "trace_ids")
-SORTS = {
-    "start_timestamp": "start_us",
-    "duration_ms": "coalesce(end_us - start_us, 0)",
-    "input_tokens": "coalesce(input_tokens, 0)",
-    "output_tokens": "coalesce(output_tokens, 0)",
-}
-# Rows of one span that differ in the UTC day of their start: the newest within the window answers for all.
-NEWEST = """NOT EXISTS (SELECT 1 FROM traces AS newer WHERE newer.account = traces.account
-    AND newer.trace_id = traces.trace_id AND newer.id = traces.id AND newer.version > traces.version
-    AND newer.start_us BETWEEN :first_us AND :last_us)"""
-SEARCH = """
-SELECT document, {sort}, trace_id, id FROM {table} WHERE {where}
-ORDER BY {sort} {direction}, trace_id {direction}, id {direction} LIMIT :limit
-"""
-
-Position = tuple[int, str, str]
-"""Where a row stands in a sorted search: its sort value, trace id and id."""
-
-
-@dataclass
-class Query:
-    """One page of a search: at most `limit` rows beyond the position `beyond`, or before it when `backwards`."""
-
-    filters: dict[str, Any] = field(default_factory=dict)
-    sort: str = "start_timestamp"
-    descending: bool = False
-    limit: int = 100
-    beyond: Position | None = None
-    backwards: bool = False
-
-
-@dataclass
-class Found:
-    document: bytes
-    position: Position
-
 
 class Store:
     """Both stores of one database file.
 
-    What reads many rows (`search`, `position`, `arrivals` and the counts) belongs to one thread, every other method to
-    another: each thread has its own connection, and a long search holds up no write.
+    What reads many rows (`finder`, `arrivals` and the counts) belongs to one thread, every other method to another:
+    each thread has its own connection, and a long search holds up no write.
     """
 
     def __init__(self, database: str | PathLike[str], settings: Settings) -> None:
@@ -144,8 +75,7 @@ class Store:
             self._prepare(str(database))
             self._reader = connections.enter_context(closing(sqlite3.connect(database, check_same_thread=False)))
             self._connections = connections.pop_all()
-        self._reader.create_function("metadata_matches", 2, metadata_matches, deterministic=True)
-        self._reader.create_function("text_matches", 2, text_matches, deterministic=True)
+        self.finder = Finder(self._reader)
         newest = (self._writer.execute(LAST_VERSION.format(table=table)).fetchone()[0] or 0 for table in KEYS)
         self._versions = count(max(newest) + 1)
         self._writes_until_forgetting = 0
@@ -175,35 +105,6 @@ class Store:
     def exists(self, table: StoreName, span_id: str) -> bool:
         """Whether any account has the span."""
         return bool(self._writer.execute(EXISTS.format(table=table), (span_id,)).fetchone())
-
-    def search(self, table: StoreName, account: str, query: Query) -> list[Found]:
-        """The rows in the order asked for, whichever way the page lies."""
-        bound = {"account": account, "limit": query.limit, "first_us": -(1 << 63), "last_us": (1 << 63) - 1}
-        bound |= query.filters
-        bound |= {"first_us": bound.get("from_us", bound["first_us"]), "last_us": bound.get("to_us", bound["last_us"])}
-        where = ["account = :account", *(FILTERS[name] for name in query.filters)]
-        if table == "traces":
-            where.append(NEWEST)
-        descending = query.descending != query.backwards
-        if query.beyond is not None:
-            where.append(f"({SORTS[query.sort]}, trace_id, id) {'<' if descending else '>'} (:value, :trace_id, :id)")
-            bound |= dict(zip(("value", "trace_id", "id"), query.beyond, strict=True))
-        sql = SEARCH.format(
-            table=table, sort=SORTS[query.sort], where=" AND ".join(where), direction="DESC" if descending else "ASC"
-        )
-        found = [Found(row[0], row[1:]) for row in self._reader.execute(sql, bound)]
-        return found[::-1] if query.backwards else found
-
-    def position(self, table: StoreName, account: str, span_id: str, query: Query) -> Position | None:
-        """Where the span of that id stands in the search, even if it no longer meets all filters.
-
-        Of several, the last in the direction of the search: pages then leave one out rather than go round for ever.
-        """
-        same: dict[str, Any] = {name: query.filters[name] for name in _WINDOW if name in query.filters}
-        last = Query({**same, "span_ids": json.dumps([span_id])}, query.sort, query.descending, limit=1)
-        last.backwards = not query.backwards
-        found = self.search(table, account, last)
-        return found[0].position if found else None
 
     def writes_per_id(self, table: StoreName) -> dict[int, int]:
         """How many spans were written once, twice, ..."""
