@@ -221,3 +221,74 @@ def test_what_was_forgotten_is_told(serve: Callable[..., Sgp]) -> None:
     table = sgp.http.get("/_standin/traces").json()
     assert table["oldest"] > 150
     assert min(row["version"] for row in traces(sgp)) == table["oldest"]
+
+
+def matches(sgp: Sgp, text: str, **params: Any) -> list[tuple[str, str]]:
+    """The trace and the id of every span that says the text, read portion by portion."""
+    found: list[dict[str, Any]] = []
+    while params.get("before", 0) is not None:
+        reply = sgp.http.get("/_standin/matches", params={"text": text, **params})
+        found += rows(reply)
+        params["before"] = reply.json()["next"]
+    keys = {span["key"]: span["id"] for trace in traces(sgp) for span in spans(sgp, quote(trace["trace_id"], safe=""))}
+    return sorted((row["trace_id"], keys[row["key"]]) for row in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("LISBON", ["a"]),
+        ("isbo", ["a"]),
+        ("größe", ["b"]),
+        ('say "hi"', ["b"]),
+        ("line one\nline", ["b"]),
+        ("deep_key", ["c"]),
+        ("morning", ["c"]),
+        ("42.5", ["c"]),
+        ("100%_\\", ["d"]),
+        ("account_id", []),
+        ("status", []),
+        ("nowhere", []),
+    ],
+)
+def test_a_text_in_what_spans_carry(sgp: Sgp, text: str, ids: list[str]) -> None:
+    """Names, groups, inputs, outputs and metadata, at any depth, keys too; not the fields that every span has."""
+    sgp.put_ok(
+        ended("a", input={"messages": [{"role": "user", "content": "Is Lisbon warm?"}]}),
+        ended("b", output={"content": 'die GRÖSSE: say "hi"\nline one\nline two'}),
+        ended("c", metadata={"x": [{"Deep_Key": 42.5}]}, group_id="Morning"),
+        ended("d", name="100%_\\"),
+    )
+    assert [id for _, id in matches(sgp, text)] == ids
+
+
+def test_a_text_is_looked_for_in_portions(sgp: Sgp) -> None:
+    """The newest first, each span once; and only in what was written since, when that is asked for."""
+    for first in range(0, 4500, 900):
+        sgp.put_ok(*(ended(f"{number:04}", output={"n": f"number {number}"}) for number in range(first, first + 900)))
+    assert len(matches(sgp, "number")) == 4500
+    newest = sgp.http.get("/_standin/matches", params={"text": "number"}).json()
+    assert (len(newest["rows"]), newest["next"] is not None) == (4000, True)
+    assert matches(sgp, "number 44", after=newest["next"] - 1) == matches(sgp, "number 44")[-100:]
+    latest = sgp.http.get("/_standin/traces").json()["latest"]
+    assert matches(sgp, "number", after=latest) == []
+
+
+CALL = {"usage": {"input_tokens": 10, "output_tokens": 1, "cost_usd": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        ({}, (20, 2, 1.0)),
+        ({"usage": {"input_tokens": 21, "output_tokens": 3}, "cost_usd": 1.25}, (21, 3, 1.25)),
+        ({"usage": {"input_tokens": 21}}, (21, 2, 1.0)),
+        ({"usage": {"prompt_tokens": 5, "cost_usd": 0.75}}, (5, 2, 0.75)),
+        ({"cost_usd": True}, (20, 2, 1.0)),
+    ],
+)
+def test_tokens_and_cost_of_a_trace(sgp: Sgp, turn: dict[str, Any], expected: tuple[int, int, float]) -> None:
+    """The sum of the calls, or what the turn says of all of them: never both."""
+    sgp.put_ok(ended("turn", metadata=turn), *(ended(id, parent_id="turn", output=CALL) for id in "ab"))
+    [summary] = traces(sgp)
+    assert (summary["input_tokens"], summary["output_tokens"], summary["cost_usd"]) == expected

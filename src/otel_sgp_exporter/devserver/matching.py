@@ -1,4 +1,4 @@
-"""The two filters that look inside a document; SQLite calls them as functions."""
+"""The filters that look inside a document; SQLite calls two of them as functions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from .codec import decode
 
 _GROUPS: dict[str, Callable[[Iterable[bool]], bool]] = {"$or": any, "$and": all}
+_SAYING = ("name", "group_id", "input", "output", "metadata", "expected")
 _WORDS = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+){0,7}")
 
 
@@ -41,6 +42,15 @@ def text_matches(document: bytes, search: str) -> bool:
         (not term["quoted"] and term["text"].casefold() in name) or _occurs(term["text"], wanted["compounds"])(values)
         for term in wanted["terms"]
     )
+
+
+def says(document: bytes, text: str) -> bool:
+    """Whether the name, the group or any text or key of what the span carries contains `text`, case-insensitively."""
+    wanted = text.casefold()
+    if wanted.isascii() and wanted.isalnum() and wanted.encode() not in document.lower():
+        return False  # by far the fastest way to most answers
+    span = decode(document)
+    return any(wanted in said.casefold() for field in _SAYING for said in _texts(span[field]))
 
 
 def _meets(metadata: dict[str, Any], wanted: dict[str, Any], composed: bool) -> bool:

@@ -39,6 +39,8 @@ class Row(NamedTuple):
     obs_span_id: str | None
     input_tokens: int | None
     output_tokens: int | None
+    cost_usd: float | None
+    is_aggregate: bool  # its usage sums up the spans below it
     document: bytes
 
     def identity(self, store: StoreName) -> tuple[Any, ...]:
@@ -53,12 +55,11 @@ def make_row(span: Span, account: str, store: StoreName, settings: Settings) -> 
     document["created_by"] = {"object": "identity", "id": account, "type": "service_account"}
     document["start_timestamp"] = iso(span["start_timestamp"])
     document["end_timestamp"] = None if span["end_timestamp"] is None else iso(span["end_timestamp"])
-    tokens: dict[str, int] = {}
+    tokens = reported_tokens(span) if settings.usage_keys == "all" else {}
     if store == "traces":
-        tokens = reported_tokens(span) if settings.usage_keys == "all" else {}
+        document.update(tokens)
     else:
         document["obs_trace_id"] = document["obs_span_id"] = None
-    document.update(tokens)
     return Row(
         scope=account if settings.legacy_id_scope == "account" else "",
         account=account,
@@ -77,18 +78,29 @@ def make_row(span: Span, account: str, store: StoreName, settings: Settings) -> 
         obs_span_id=document["obs_span_id"],
         input_tokens=tokens.get("input_tokens"),
         output_tokens=tokens.get("output_tokens"),
+        cost_usd=reported_cost(span),
+        is_aggregate=bool(_usage(span, "metadata")),
         document=encode(document),
     )
 
 
 def reported_tokens(span: Span) -> dict[str, int]:
     """The token counts in `output.usage`, else in `metadata.usage`; a count that was not reported is absent."""
-    found: dict[str, int] = {}
-    for field in ("metadata", "output"):
-        usage = (span[field] or {}).get("usage")
-        if isinstance(usage, dict):
-            found |= _tokens(usage)
-    return found
+    return _tokens(_usage(span, "metadata")) | _tokens(_usage(span, "output"))
+
+
+def reported_cost(span: Span) -> float | None:
+    """The `cost_usd` of `output.usage`, of `metadata.usage` or of the metadata; None when there is none."""
+    for place in (_usage(span, "output"), _usage(span, "metadata"), span["metadata"] or {}):
+        cost = place.get("cost_usd")
+        if isinstance(cost, (int, float)) and not isinstance(cost, bool) and 0 <= cost < 1 << 53:
+            return float(cost)
+    return None
+
+
+def _usage(span: Span, field: str) -> dict[str, Any]:
+    usage = (span[field] or {}).get("usage")
+    return usage if isinstance(usage, dict) else {}
 
 
 def _tokens(usage: dict[str, Any]) -> dict[str, int]:

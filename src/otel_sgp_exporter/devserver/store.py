@@ -17,7 +17,7 @@ from .row import Row, Write
 from .settings import Settings, StoreName
 
 KEYS: dict[StoreName, str] = {"legacy": "id, scope", "traces": "id, trace_id, account, start_day"}
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # version numbers all writes, a row keeps that of its last one. The arrived_us columns are of the first START and END.
 SCHEMA = """
@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     scope TEXT NOT NULL, account TEXT NOT NULL, trace_id TEXT NOT NULL, id TEXT NOT NULL, start_day INTEGER NOT NULL,
     name TEXT NOT NULL, parent_id TEXT, group_id TEXT, status TEXT NOT NULL, type TEXT NOT NULL,
     start_us INTEGER NOT NULL, end_us INTEGER, application_variant_id TEXT, obs_trace_id TEXT, obs_span_id TEXT,
-    input_tokens INTEGER, output_tokens INTEGER, document BLOB NOT NULL,
+    input_tokens INTEGER, output_tokens INTEGER, cost_usd REAL, is_aggregate INTEGER NOT NULL, document BLOB NOT NULL,
     version INTEGER NOT NULL, starts INTEGER NOT NULL, ends INTEGER NOT NULL, late_starts INTEGER NOT NULL,
     start_arrived_us INTEGER, end_arrived_us INTEGER, PRIMARY KEY ({key})
 );

@@ -7,41 +7,37 @@ from os import PathLike
 from typing import Any
 
 from .codec import decode
+from .matching import says
 from .settings import StoreName
 
 MOST_TRACES = 1000
 MOST_SPANS = 5000
+MOST_SEARCHED = 4000
 
 # Large documents are not looked into for what a list shows beside a name.
 _SMALL_BYTES = 1 << 16
 _TEXT = "CAST(document AS TEXT)"
 _JSON = f"CASE WHEN length(document) < {_SMALL_BYTES} AND json_valid({_TEXT}) THEN {_TEXT} END"
-# Few spans have a cost: looking for its name is much faster than parsing.
-_COST = f"""CASE WHEN instr(document, CAST('"cost_usd"' AS BLOB)) AND json_valid({_TEXT})
-    THEN json_extract({_TEXT}, '$.metadata.cost_usd') END"""
+_CALLED = f"""coalesce(json_extract({_JSON}, '$.output.tool_calls[0].name'),
+    json_extract({_JSON}, '$.output.tool_calls[0].function.name'))"""
 _HINT = f"""substr(coalesce(json_extract({_JSON}, '$.metadata.error_message'),
     nullif(json_extract({_JSON}, '$.output.content'), ''), json_extract({_JSON}, '$.output.messages[#-1].content'),
-    '→ ' || json_extract({_JSON}, '$.output.tool_calls[0].name'), json_extract({_JSON}, '$.output')), 1, 160)"""
+    '→ ' || {_CALLED}, json_extract({_JSON}, '$.output')), 1, 160)"""
 _ASKED = f"""substr(coalesce(json_extract({_JSON}, '$.input.messages[#-1].content'),
     json_extract({_JSON}, '$.input.input'), json_extract({_JSON}, '$.input')), 1, 160)"""
 
 
-def _usage(key: str, older_key: str) -> str:
-    """The token count of a row of the legacy store, which has no column for it."""
-    places = (f"$.{place}.usage.{name}" for place in ("output", "metadata") for name in (key, older_key))
-    return f"coalesce({', '.join(f'json_extract({_JSON}, {place!r})' for place in places)})"
-
-
-_TOKENS: dict[StoreName, tuple[str, str]] = {
-    "traces": ("input_tokens", "output_tokens"),
-    "legacy": (_usage("input_tokens", "prompt_tokens"), _usage("output_tokens", "completion_tokens")),
-}
+# When spans of a trace sum up others, only they count, as with SGP. Sums are of reals: integers may overflow.
+_TOTAL = "coalesce(sum(CASE WHEN is_aggregate THEN {0} END), sum({0})) AS {1}"
+_TOTALS = ", ".join(
+    _TOTAL.format(f"CAST({name} AS REAL)", name) for name in ("input_tokens", "output_tokens", "cost_usd")
+)
 
 LATEST = "SELECT coalesce(max(version), 0) FROM {table}"
 OLDEST = "SELECT coalesce(min(version), 0) FROM {table}"
 
 # With one min() or max(), SQLite takes the bare columns from the row that has it: the root, or the first span if there
-# is none. Hence two passes over the spans of a trace. Sums are of reals: integers may overflow.
+# is none. Hence two passes over the spans of a trace.
 SUMMARIES = """
 WITH touched AS (
     SELECT account, trace_id, max(version) AS version FROM {table} WHERE version > :after
@@ -57,16 +53,20 @@ SELECT account, trace_id, heads.version, heads.id AS root_id, heads.name, heads.
     max(group_id) AS group_id, group_concat(DISTINCT type) AS types, min(start_us) AS start_us, max(end_us) AS end_us,
     max(max(coalesce(start_arrived_us, 0), coalesce(end_arrived_us, 0))) AS arrived_us,
     count(*) AS spans, sum(end_us IS NULL) AS open, sum(spans.status = 'ERROR') AS errors,
-    sum(late_starts) AS late_starts, sum(CAST({input_tokens} AS REAL)) AS input_tokens,
-    sum(CAST({output_tokens} AS REAL)) AS output_tokens, sum(CAST({cost} AS REAL)) AS cost_usd
+    sum(late_starts) AS late_starts, {totals}
 FROM heads JOIN {table} AS spans USING (account, trace_id)
 GROUP BY account, trace_id ORDER BY heads.version
 """
 
 SPANS = """
 SELECT rowid AS key, version, id, parent_id, name, type, status, start_us, end_us, start_arrived_us, end_arrived_us,
-    late_starts, {input_tokens} AS input_tokens, {output_tokens} AS output_tokens, {hint} AS hint
+    late_starts, input_tokens, output_tokens, {hint} AS hint
 FROM {table} WHERE account = :account AND trace_id = :trace_id AND version > :after ORDER BY version LIMIT :limit
+"""
+
+CONTENTS = """
+SELECT version, account, trace_id, rowid AS key, document FROM {table} WHERE version > ? AND version < ?
+ORDER BY version DESC LIMIT ?
 """
 
 SPAN = """
@@ -82,15 +82,14 @@ class TraceReader:
 
     def __init__(self, database: str | PathLike[str], table: StoreName) -> None:
         self._connection = sqlite3.connect(database, check_same_thread=False)
-        input_tokens, output_tokens = _TOKENS[table]
-        parts = {"table": table, "input_tokens": input_tokens, "output_tokens": output_tokens}
-        parts |= {"cost": _COST, "hint": _HINT, "asked": _ASKED}
+        parts = {"table": table, "totals": _TOTALS, "hint": _HINT, "asked": _ASKED}
         self._sql = {
             "latest": LATEST.format(**parts),
             "oldest": OLDEST.format(**parts),
             "newest traces": SUMMARIES.format(order="DESC", **parts),
             "changed traces": SUMMARIES.format(order="ASC", **parts),
             "spans": SPANS.format(**parts),
+            "contents": CONTENTS.format(**parts),
             "span": SPAN.format(**parts),
         }
 
@@ -117,6 +116,16 @@ class TraceReader:
         wanted = {"account": account, "trace_id": trace_id, "after": after, "limit": MOST_SPANS}
         table = self._table("spans", wanted)
         return {"more": len(table["rows"]) == MOST_SPANS, **table}
+
+    def matches(self, text: str, after: int, before: int) -> dict[str, Any]:
+        """The spans that say `text`, case-insensitively, of the newest `MOST_SEARCHED` between those versions.
+
+        `next` is where to go on, as `before`; None when that was all.
+        """
+        rows = self._connection.execute(self._sql["contents"], (after, before, MOST_SEARCHED)).fetchall()
+        found = [row[1:4] for row in rows if says(row[4], text)]
+        more = len(rows) == MOST_SEARCHED
+        return {"columns": ["account", "trace_id", "key"], "rows": found, "next": rows[-1][0] if more else None}
 
     def span(self, key: int) -> dict[str, Any] | None:
         """One span as the API answers with it, and how it came in."""

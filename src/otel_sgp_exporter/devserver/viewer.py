@@ -27,7 +27,14 @@ from .traces import TraceReader
 _PAGE = Path(__file__).with_name("page.html")
 _MOST_WAIT_SECONDS = 20
 _LOOK_EVERY_SECONDS = 0.1
-_PARAMS = {"after": integer(0, 1 << 53), "account": string, "wait": integer(0, _MOST_WAIT_SECONDS)}
+_MOST_VERSION = 1 << 53
+_PARAMS = {
+    "after": integer(0, _MOST_VERSION),
+    "before": integer(0, _MOST_VERSION),
+    "account": string,
+    "text": string,
+    "wait": integer(0, _MOST_WAIT_SECONDS),
+}
 
 Result = TypeVar("Result")
 
@@ -52,6 +59,7 @@ class Viewer:
         self.data_routes = [
             Route("/traces", self._get_traces),
             Route("/traces/{trace_id:path}", self._get_trace),
+            Route("/matches", self._get_matches),
             Route("/spans/{key:int}", self._get_span),
         ]
 
@@ -79,6 +87,12 @@ class Viewer:
         return json_response(
             await self._read(self._reader.spans, params["account"] or "", trace_id, params["after"] or 0)
         )
+
+    async def _get_matches(self, request: Request) -> Response:
+        """Spans that say `text`, a portion at a time: the page stops asking when the text has changed."""
+        params = _params(request)
+        before = _MOST_VERSION if params["before"] is None else params["before"]
+        return json_response(await self._read(self._reader.matches, params["text"] or "", params["after"] or 0, before))
 
     async def _get_span(self, request: Request) -> Response:
         found = await self._read(self._reader.span, request.path_params["key"])
