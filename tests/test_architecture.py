@@ -13,9 +13,10 @@ ROWS = (
     ("_check", "_replay", "_tail", "testing"),
     ("__init__",),
     ("_zero_code",),
-    ("_configure",),
+    ("_configure", "_handoff"),
     ("_attach",),
     ("_exporter", "_processor"),
+    ("_joining", "_token"),
     ("_pipeline", "_metrics", "_selection"),
     ("_senders",),
     ("_guard",),
@@ -25,7 +26,7 @@ ROWS = (
     ("_lanes", "_ledger", "_gate", "_open_spans", "_isolation", "_repair", "_wire", "_transport"),
     ("_mapping", "_queue"),
     ("_config", "_record", "_outcome", "_process", "_propagator", "_environment", "_version"),
-    ("_parse",),
+    ("_parse", "_custody", "_joined"),
 )
 MAX_LINES = 300
 

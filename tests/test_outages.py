@@ -150,7 +150,7 @@ def test_a_start_that_timed_out_is_not_sent_again_once_its_end_is_known_and_the_
 
     with StubServer(script) as server:
         provider, processor = traced(server.url, schedule_delay_millis=1)
-        processor.span_exporter.delivery._request_seconds = 0.3
+        processor.span_exporter.delivery.request_seconds = 0.3
         span = provider.get_tracer("t").start_span("span")
         wait_until(first.is_set)
         span.end()

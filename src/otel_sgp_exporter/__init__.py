@@ -10,6 +10,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from ._configure import configure
     from ._exporter import SGPSpanExporter
+    from ._handoff import handoff, resume
     from ._ledger import FlushResult, Stats
     from ._outcome import DropReason
     from ._processor import ConcurrentBatchSpanProcessor
@@ -24,6 +25,8 @@ __all__ = [
     "__version__",
     "agent_spans",
     "configure",
+    "handoff",
+    "resume",
 ]
 
 # Imported when first asked for: zero-code set-up loads this package into processes that never want the engine.
@@ -35,6 +38,8 @@ _HOMES = {
     "Stats": "_ledger",
     "agent_spans": "_selection",
     "configure": "_configure",
+    "handoff": "_handoff",
+    "resume": "_handoff",
 }
 
 

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from . import _propagator
 from ._config import Setting, resolve
+from ._joined import PARENT
 
 if TYPE_CHECKING:
     from ._processor import ConcurrentBatchSpanProcessor
@@ -152,5 +153,7 @@ def exported_id(span: trace.Span) -> int:
     for attached in _attached:
         if resource is not None and getattr(attached.provider(), "resource", None) is resource:
             selection = attached.processor._selection
-            return selection.nearest((where.trace_id, where.span_id)) if selection else where.span_id
+            nearest = selection.nearest((where.trace_id, where.span_id)) if selection else where.span_id
+            # Above one that is left out and had joined a trace stands a span without W3C id, which no mark can name.
+            return 0 if nearest != where.span_id and PARENT in getattr(span, "attributes", ()) else nearest
     return 0

@@ -96,8 +96,8 @@ class Delivery:
         self.max_request_bytes = max_request_bytes
         self.attempted: Callable[[float, Verdict], object] = lambda seconds, verdict: None
         """Told of every attempt: how long it took and what it was worth."""
-        self._encoder = encoder
-        self._request_seconds = request_seconds
+        self.encoder = encoder
+        self.request_seconds = request_seconds
 
     def deliver(self, records: Sequence[Record], terms: Terms) -> Iterator[Event]:
         """Send `records`, and yield what becomes of them as it becomes known. Each is settled or returned once."""
@@ -141,7 +141,7 @@ class Delivery:
     def seal(self, record: Record) -> None:
         """Encode `record`, unless it is, in a size that can be sent. Raises EncodeError."""
         if record.fragment is None:
-            self._encoder.seal(record)
+            self.encoder.seal(record)
         if len(record.fragment or b"") > self.max_request_bytes:
             _shortened(record, self.max_request_bytes - ENVELOPE_BYTES)
 
@@ -171,7 +171,7 @@ class Delivery:
 
     def _attempt(self, records: Sequence[Record], terms: Terms) -> Verdict:
         began = self.clock()
-        deadline = min(began + self._request_seconds, terms.deadline())
+        deadline = min(began + self.request_seconds, terms.deadline())
         fragments = [record.fragment or b"" for record in records]
         try:
             verdict = judge(self.transport.send(body_chunks(fragments), body_bytes(fragments), deadline))

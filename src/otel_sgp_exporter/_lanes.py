@@ -217,12 +217,40 @@ class Lanes:
 
     def unclear(self, records: Iterable[Record], now: float) -> None:
         """An attempt with these records had gone out and was not answered: its STARTs may be applied late."""
-        while self._unclear and next(iter(self._unclear.values())) < now:
-            del self._unclear[next(iter(self._unclear))]
         for record in records:
             if record.phase is Phase.START:
-                self._unclear.pop(record.key, None)
-                self._unclear[record.key] = now + REASSERT_SECONDS
+                self.expect_start(record.key, now + REASSERT_SECONDS, now)
+
+    def expect_start(self, key: SpanKey, until: float, now: float) -> None:
+        """A START of that span may be applied until then: an END before it is sent once more."""
+        while self._unclear and next(iter(self._unclear.values())) < now:
+            del self._unclear[next(iter(self._unclear))]
+        self._unclear.pop(key, None)
+        self._unclear[key] = until
+
+    def expects_start(self, key: SpanKey, now: float) -> float:
+        """For how many seconds such a START may still be applied."""
+        return max(self._unclear.get(key, now) - now, 0.0)
+
+    def has_start(self, key: SpanKey) -> bool:
+        """True when the START of that span is here, queued or in flight."""
+        record = self._starts.get(key) or self._in_flight.get(key)
+        return record is not None and record.phase is Phase.START
+
+    def hasten_start(self, key: SpanKey, now: float) -> None:
+        """The span will stay open, so its START has no reason to wait for the END."""
+        start = self._starts.get(key)
+        if start is not None and self._is_waiting(start, now):
+            start.offered_at = now - self._start_delay_seconds
+            self._starts.move_to_end(key, last=False)
+
+    def withdraw_start(self, key: SpanKey) -> Record | None:
+        """The START of that span, if it is here and not in flight: it is not to be sent any more."""
+        if key not in self._starts:
+            return None
+        start = self._starts.take(key)
+        self._unpark(key)
+        return start
 
     def give_back(self, records: Sequence[Record]) -> list[tuple[Record, Ending]]:
         """These were in flight and are to be sent later, before all others. Returns the records that ended by it."""

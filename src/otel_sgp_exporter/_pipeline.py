@@ -15,11 +15,11 @@ from ._guard import Guard, Reentered
 from ._journal import Journal
 from ._ledger import FlushResult, Stats
 from ._outcome import SPOOLED
-from ._record import Record
+from ._record import Record, SpanKey
 from ._rescue import keep_undelivered
 from ._senders import Senders
 from ._spool import Spool
-from ._state import State
+from ._state import HANDED_OFF_SECONDS, State
 
 _NEVER = float("inf")
 _STALLED_SECONDS = 5.0
@@ -65,6 +65,21 @@ class Pipeline:
         """Take `record` over. Never waits."""
         self._notice_fork()
         self._guard.offer(record)
+
+    def hand_off(self, key: SpanKey) -> float:
+        """Another process will end the span: do not close it here. How many seconds its START may still take."""
+        self._notice_fork()
+        with suppress(Reentered), self._guard.locked() as state:
+            self._guard.work.notify()
+            return state.hand_off(key, self._clock(), self._delivery.request_seconds)
+        return HANDED_OFF_SECONDS + self._delivery.request_seconds
+
+    def expect_start(self, key: SpanKey, seconds: float) -> None:
+        """Another process may still send the START of that span for so long: send its END once more afterwards."""
+        self._notice_fork()
+        with suppress(Reentered), self._guard.locked() as state:
+            now = self._clock()
+            state.lanes.expect_start(key, now + seconds, now)
 
     def _notice_fork(self) -> None:
         if self._pid != os.getpid():  # uWSGI forks without Python's hooks

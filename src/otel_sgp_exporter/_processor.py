@@ -6,13 +6,15 @@ import logging
 import os
 import threading
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from ._config import UNSET, ProcessorConfig, Unset
+from ._custody import RESUMED, Resumed, holders
 from ._delivery import Delivery
+from ._joining import Joining
 from ._ledger import FlushResult, Stats
 from ._metrics import Metrics
 from ._parse import FOR_EVER_MILLIS
@@ -84,13 +86,16 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         if not isinstance(delivery, Delivery):
             raise TypeError(f"span_exporter must be an SGPSpanExporter, not {type(span_exporter).__name__}.")
         self._exporter = span_exporter
+        self._delivery = delivery
         self._sends_starts = config.start_delay_millis is not None
         self._refreshes_starts = bool(config.start_delay_millis)
         kept_in = span_exporter.spool_in(config.spool) if config.spool else None  # type: ignore[attr-defined]
         self._selection = Selection(span_filter) if span_filter else None
+        self._joining = Joining()
         self._pipeline = Pipeline(delivery, config, kept_in)
         delivery.attempted = Metrics(self._pipeline.stats, config.max_queue_size, meter_provider).attempted
         self._complained = False
+        holders.add(self)
         self._in_shutdown: set[int] = set()
 
     @property
@@ -100,8 +105,42 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Queue the START of a sampled span. Never raises, never waits."""
+        context = get_current() if parent_context is None else parent_context
+        if self._joining.concerns(context) and self._is_resumed(span, context):
+            return
         if self._sends_starts or self._selection:
             self._offer(Phase.START, span)
+
+    def _is_resumed(self, span: Span, context: Context) -> bool:
+        """Whether the START was another process's to send; and whatever else `context` says about the span."""
+        try:
+            resumed = context.get(RESUMED)
+            if isinstance(resumed, Resumed):
+                self._resume(span, resumed)
+                return True
+            self._joining.join(span, context, self._selection)
+        except Exception:
+            self._complain()
+        return False
+
+    def _resume(self, span: Span, resumed: Resumed) -> None:
+        where = span.get_span_context()
+        key = (where.trace_id, where.span_id)
+        self._joining.resumed(span)
+        self._delivery.encoder.group_of(where.trace_id, resumed.group_id)
+        if self._selection is not None:
+            self._selection.resumed(key, resumed.is_exported, resumed.ancestor)
+        if resumed.start_seconds > 0:
+            self._pipeline.expect_start(key, resumed.start_seconds)
+
+    def hand_off(self, trace_id: int, span_id: int) -> Resumed:
+        """For `handoff()`: another process will end the span. What is known of it here."""
+        key = (trace_id, span_id)
+        seconds = self._pipeline.hand_off(key)
+        group_id = self._delivery.encoder.group_of(trace_id)
+        if self._selection is None:
+            return Resumed(seconds, group_id=group_id)
+        return Resumed(seconds, self._selection.is_exported(key), self._selection.above(key), group_id)
 
     def _on_ending(self, span: Span) -> None:
         pass
@@ -125,9 +164,12 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
                 record.ancestor = self._selection.ancestor(key)
             self._pipeline.offer(record)
         except Exception:
-            if not self._complained:
-                self._complained = True
-                _logger.exception("A span could not be queued; this is said once")
+            self._complain()
+
+    def _complain(self) -> None:
+        if not self._complained:
+            self._complained = True
+            _logger.exception("A span could not be queued; this is said once")
 
     def _selected(self, selection: Selection, phase: Phase, key: SpanKey, span: ReadableSpan) -> bool:
         if phase is Phase.START:

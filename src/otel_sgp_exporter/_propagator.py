@@ -17,6 +17,8 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.trace import Span, TraceState, format_span_id
 
+from ._joined import TRACE, seal_of
+
 MEMBER = "sgp"
 _HEADER = "tracestate"
 # What every hop has to pass on, says W3C; beyond it the oldest members, the right-most, go first.
@@ -51,7 +53,8 @@ class SGPPropagator(TextMapPropagator):
         if where.is_valid and where.trace_flags.sampled and not where.is_remote:
             span_id = self._exported_id(span)
             if span_id:
-                setter.set(carrier, _HEADER, marked(where.trace_state, span_id).to_header())
+                joined = (getattr(span, "attributes", None) or {}).get(TRACE)
+                setter.set(carrier, _HEADER, marked(where.trace_state, span_id, seal_of(joined)).to_header())
 
     def extract(
         self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
@@ -78,10 +81,11 @@ def install(exported_id: Callable[[Span], int]) -> None:
         propagate.set_global_textmap(_Marking([there, ours]))
 
 
-def marked(state: TraceState, span_id: int) -> TraceState:
-    """`state` with the span id as our member, in front as W3C wants the latest."""
-    members = [(MEMBER, format_span_id(span_id))]
-    characters = len(MEMBER) + 17
+def marked(state: TraceState, span_id: int, seal: str = "") -> TraceState:
+    """`state` with the span id as our member, in front as W3C wants the latest; and the seal of a joined trace."""
+    mark = f"{format_span_id(span_id)}.{seal}" if seal else format_span_id(span_id)
+    members = [(MEMBER, mark)]
+    characters = len(MEMBER) + 1 + len(mark)
     for key, value in state.items():
         characters += len(key) + len(value) + 2
         if key != MEMBER and characters <= _MAX_CHARACTERS and len(members) < _MAX_MEMBERS:

@@ -57,6 +57,13 @@ class Selection:
         elif ancestor != parent_id:
             _remember(self._moved, key, ancestor)
 
+    def resumed(self, key: SpanKey, is_exported: bool, ancestor: int | None) -> None:
+        """What was decided about a span in the process where it started."""
+        if not is_exported:
+            _remember(self._left_out, key, ancestor or 0)
+        elif ancestor is not None:
+            _remember(self._moved, key, ancestor)
+
     def is_exported(self, key: SpanKey) -> bool:
         """What was decided when the span started."""
         return key not in self._left_out
@@ -64,6 +71,10 @@ class Selection:
     def ancestor(self, key: SpanKey) -> int | None:
         """Instead of the parent's, the id to link: 0 for none; None when the parent is exported."""
         return self._moved.get(key)
+
+    def above(self, key: SpanKey) -> int | None:
+        """The nearest exported ancestor of a span that is left out, or whose parent is; else None."""
+        return self._left_out.get(key, self._moved.get(key))
 
     def nearest(self, key: SpanKey) -> int:
         """The id of the span when it is exported, else of its nearest exported ancestor; 0 for none."""

@@ -218,7 +218,7 @@ class Senders:
 
     def _superseded(self, records: Sequence[Record]) -> Sequence[Record]:
         with self._guard.locked() as state:
-            return state.lanes.superseded(records)
+            return state.superseded(records, self._clock())
 
     def _spill(self, spool: Spool) -> None:
         """A thread of its own, since all senders may hang while the queue fills up."""

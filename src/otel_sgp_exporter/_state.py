@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from ._config import ProcessorConfig
 from ._delivery import Event, Failed, Returned, Settled
 from ._gate import Gate
-from ._lanes import Lanes
+from ._lanes import REASSERT_SECONDS, Lanes
 from ._ledger import Ledger, Stats
 from ._open_spans import OpenSpans
-from ._outcome import DropReason, Ending, Outcome
-from ._record import Phase, Record
+from ._outcome import SUPERSEDED, DropReason, Ending, Outcome
+from ._record import Phase, Record, SpanKey
 from ._repair import cancelled
 
 _FIRST_SILENCE_SECONDS = 0.05
 _MAX_SILENCE_SECONDS = 8.0
+
+HANDED_OFF_SECONDS = 5.0
+"""How long the START of a span that was handed off may be sent: afterwards it could land on the END from elsewhere."""
 
 
 class State:
@@ -32,6 +36,8 @@ class State:
         self.ledger = Ledger()
         self.gate = Gate()
         self.open_spans = OpenSpans()
+        self.handed_off: dict[SpanKey, float] = {}
+        """Spans that end elsewhere while their START is still here, and until when it may be sent."""
         self.closed = False
         self.hurries = 0
         """How many flush or close at the moment: while there are any, nothing lingers."""
@@ -52,6 +58,30 @@ class State:
                 record.stand_in_for(each)
             self.ledger.ended(each, ending)
 
+    def hand_off(self, key: SpanKey, now: float, request_seconds: float) -> float:
+        """Another process will end the span. For how many seconds its START may still be applied."""
+        self.open_spans.closed(key)
+        if not self.lanes.has_start(key):
+            return self.lanes.expects_start(key, now)
+        self.lanes.hasten_start(key, now)
+        self.handed_off[key] = now + HANDED_OFF_SECONDS
+        # The last attempt may take its time, and so may the server when nobody listens to it any more.
+        return HANDED_OFF_SECONDS + request_seconds + REASSERT_SECONDS
+
+    def _withdraw_late_starts(self, now: float) -> None:
+        for key, _ in [*takewhile(lambda entry: entry[1] <= now, self.handed_off.items())]:
+            start = self.lanes.withdraw_start(key)
+            if start is not None:
+                self.ledger.ended(start, SUPERSEDED)
+            if not self.lanes.has_start(key):  # else it is in flight, and not to be tried again
+                del self.handed_off[key]
+
+    def superseded(self, records: Sequence[Record], now: float) -> Sequence[Record]:
+        """Those STARTs in flight that are not to be tried again: the END has come, or may have come elsewhere."""
+        here = self.lanes.superseded(records)
+        late = [record for record in records if self.handed_off.get(record.key, now + 1) <= now]
+        return [*here, *(record for record in late if record.phase is Phase.START and record not in here)]
+
     def is_full(self, max_bytes: int) -> bool:
         """True when a whole batch waits."""
         return self.lanes.is_full(self._max_records, max_bytes)
@@ -71,6 +101,8 @@ class State:
 
     def take(self, now: float, max_bytes: int) -> tuple[Sequence[Record], bool] | None:
         """The next batch, and whether it is a probe; None when nothing may go at the moment."""
+        if self.handed_off:
+            self._withdraw_late_starts(now)
         due = self.due_at(max_bytes)
         if due is None or due > now:
             return None
@@ -111,8 +143,10 @@ class State:
         for record in settled.records:
             self.lanes.settle(record, delivered=delivered)
             self.ledger.ended(record, settled.ending)
-            if delivered and record.phase is Phase.START and not self.lanes.has_end(record.key):
-                self.open_spans.opened(record)
+            if record.phase is Phase.START:
+                ends_here = self.handed_off.pop(record.key, None) is None
+                if delivered and ends_here and not self.lanes.has_end(record.key):
+                    self.open_spans.opened(record)
         if delivered:
             self.last_delivery = now
             self._silences = 0

@@ -50,6 +50,10 @@ class Encoder:
         except Exception as error:
             raise EncodeError(f"{type(error).__name__}: {error}"[:300]) from error
 
+    def group_of(self, trace_id: int, known: str | None = None) -> str | None:
+        """The group that spans of the trace inherit; `known` if it has none yet."""
+        return self._memory.inherit_group(trace_id, self._memory.inherit_group(trace_id, None) or known)
+
     def _redacted(self, item: dict[str, Any], redact: Redactor) -> dict[str, Any]:
         """What the user's redactor makes of `item`; without its content when the redactor fails."""
         try:

@@ -9,11 +9,12 @@ from opentelemetry.trace import format_span_id, format_trace_id
 from otel_sgp_exporter._mapping._events import said_in
 from otel_sgp_exporter._mapping._explicit import EXPECTED, OUTPUT, Overrides, identifier
 from otel_sgp_exporter._mapping._facts import GROUP_ID
-from otel_sgp_exporter._mapping._ids import sgp_span_id, sgp_trace_id, timestamp
+from otel_sgp_exporter._mapping._ids import sgp_span_id, timestamp
 from otel_sgp_exporter._mapping._memory import TraceMemory
 from otel_sgp_exporter._mapping._metadata import Metadata, add_attributes, read_facts
-from otel_sgp_exporter._mapping._origin import read_origin, read_parent, time_to_first_token_ms
+from otel_sgp_exporter._mapping._origin import read_origin, time_to_first_token_ms
 from otel_sgp_exporter._mapping._payload import read_input, read_output
+from otel_sgp_exporter._mapping._place import joined_group, read_place
 from otel_sgp_exporter._mapping._precedence import FAMILIES
 from otel_sgp_exporter._mapping._privacy import MappingOptions
 from otel_sgp_exporter._mapping._reader import REDACTED, Reader
@@ -60,7 +61,7 @@ class _Mapping:
         self.reader = Reader({**said, **attributes} if said else attributes, FAMILIES)
         self.given = Overrides(self.reader, memory)
         self.type = self.given.type or decide(self.reader, record).type
-        own_group = self.given.group_id or self.reader.first(GROUP_ID, identifier)
+        own_group = self.given.group_id or joined_group(self.reader) or self.reader.first(GROUP_ID, identifier)
         self.group_id = memory.inherit_group(record.key[0], own_group) or (opened.group_id if opened else None)
         self.notes: Metadata = {}
         if record.phase is Phase.START:
@@ -70,15 +71,15 @@ class _Mapping:
         """The members in the order of the contract; a START leaves out those that are still empty."""
         record = self.record
         trace_id, span_id = record.key
-        linked, unlinked = read_parent(record, self.options, parent_span_id)
-        if unlinked is not None:
-            self.notes["otel_parent_span_id"] = format_span_id(unlinked)
+        place = read_place(record, self.reader, self.options, parent_span_id)
+        if place.unlinked is not None:
+            self.notes["otel_parent_span_id"] = format_span_id(place.unlinked)
         status = read_status(record, self.reader)
         expected = self._expected()
         members = {
             "name": self.given.name or str(record.name or "unnamed"),
             "id": sgp_span_id(trace_id, span_id),
-            "trace_id": sgp_trace_id(trace_id),
+            "trace_id": place.trace_id,
             "start_timestamp": timestamp(record.start_ns),
             "end_timestamp": self._end(),
             "input": self._input(),
@@ -86,7 +87,7 @@ class _Mapping:
             "metadata": self._metadata(status),
             "status": status.code,
             "type": self.type,
-            "parent_id": None if linked is None else sgp_span_id(trace_id, linked),
+            "parent_id": place.parent_id,
             "group_id": self.group_id,
             "obs_trace_id": format_trace_id(trace_id),
             "obs_span_id": format_span_id(span_id),

@@ -74,7 +74,9 @@ def _origin_of(resource: Resource, scope: InstrumentationScope | None) -> Member
     return known[2]
 
 
-def read_parent(record: Record, options: MappingOptions, exported: int | None) -> tuple[int | None, int | None]:
+def read_parent(
+    record: Record, options: MappingOptions, exported: int | None, seal: str = ""
+) -> tuple[int | None, int | None]:
     """The span id to link as the parent, and the W3C parent's id where that is another or none.
 
     Args:
@@ -82,6 +84,7 @@ def read_parent(record: Record, options: MappingOptions, exported: int | None) -
         options: Say which remote parents are linked.
         exported: The nearest ancestor that is exported, when it is not the span's parent: 0 for none, None to link the
             parent itself.
+        seal: Of the trace that the span has joined in SGP: a parent elsewhere must be marked with the same.
     """
     parent = record.parent
     trace_id, span_id = record.key
@@ -94,13 +97,16 @@ def read_parent(record: Record, options: MappingOptions, exported: int | None) -
     mark = parent.trace_state.get(TRACESTATE_MEMBER)
     if options.remote_parent == "root" or (options.remote_parent == "auto" and mark is None):
         return None, parent.span_id
-    linked = _marked_span(mark) or parent.span_id
+    marked, _, its_seal = (mark or "").partition(".")
+    if its_seal != seal:
+        return None, parent.span_id
+    linked = _marked_span(marked) or parent.span_id
     return linked, None if linked == parent.span_id else parent.span_id
 
 
-def _marked_span(mark: str | None) -> int | None:
+def _marked_span(mark: str) -> int | None:
     """The nearest ancestor that is in SGP, as the caller's propagator wrote it; None when that cannot be read."""
-    return int(mark, 16) if mark and _SPAN_ID.fullmatch(mark) else None
+    return int(mark, 16) if _SPAN_ID.fullmatch(mark) else None
 
 
 def time_to_first_token_ms(record: Record, reader: Reader) -> float | None:
