@@ -199,5 +199,10 @@ class Pipeline:
         except Reentered:
             return self._state.stats()
 
+    @property
+    def is_blocked(self) -> bool:
+        """True while nothing can be delivered until somebody mends a key or a URL."""
+        return self._state.gate.reason is not None
+
     def __repr__(self) -> str:
         return f"<Pipeline {self._state!r}, {len(self._senders.in_flight)} batches in flight>"
