@@ -217,14 +217,72 @@ def test_settings_reach_exporter_and_processor(configured: Configure, server: St
     assert {item["name"] for item in server.items} == {"redacted"}
 
 
-@pytest.mark.parametrize("options", [{}, {"api_key": "k"}, {**settings("http://x"), "timeout_millis": -1}])
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, "api_key"),
+        ({"api_key": "k"}, "account_id"),
+        *(
+            ({**settings("http://x"), name: value}, name)
+            for name, value in {
+                "timeout_millis": -1,
+                "resource": "service",
+                "headers": 5,
+                "spool": 5,
+                "redact": "all",
+                "span_filter": "all",
+            }.items()
+        ),
+    ],
+    ids=str,
+)
 @pytest.mark.usefixtures("fresh")
-def test_what_is_wrong_raises_and_leaves_everything_as_it_was(options: dict[str, Any]) -> None:
-    """A missing key, a wrong argument: no half set-up."""
-    with pytest.raises(ValueError, match=r"account_id|timeout_millis"):
+def test_what_is_wrong_raises_and_leaves_everything_as_it_was(options: dict[str, Any], named: str) -> None:
+    """A missing key, a wrong argument, one of a wrong type: it is named, and there is no half set-up."""
+    threads = threading.active_count()
+    with pytest.raises(ValueError, match=named):
         configure(**options)
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-    assert _attach._attached == []
+    assert (_attach._attached, threading.active_count()) == ([], threads)
+
+
+class Empty(TracerProvider):
+    """A provider that is false, as everything with a length of 0 is."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_provider_that_is_false_is_one(configured: Configure, server: StubServer) -> None:
+    """`tracer_provider=` joins what was passed, whatever Python thinks of its truth."""
+    provider = Empty(shutdown_on_exit=False)
+    processor = configured(tracer_provider=provider)
+    two_spans(provider)
+    assert processor.force_flush()
+    assert arrived(server) == BOTH
+
+
+def test_somebody_sets_a_provider_later(
+    configured: Configure, server: StubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OpenTelemetry refuses it with a warning, and ours stays."""
+    processor = configured()
+    trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
+    assert caplog.messages == ["Overriding of current TracerProvider is not allowed"]
+    two_spans()
+    assert processor.force_flush()
+    assert arrived(server) == BOTH
+
+
+def test_a_second_processor_by_hand_costs_only_traffic(configured: Configure, server: StubServer) -> None:
+    """Nobody can know that the two send the same; SGP replaces a row by its like."""
+    processor = configured()
+    by_hand = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(server.url)))
+    trace.get_tracer_provider().add_span_processor(by_hand)  # type: ignore[attr-defined]
+    two_spans()
+    assert processor.force_flush()
+    assert by_hand.force_flush()
+    assert sorted(map(sorted, arrived(server))) == [["end", "end", "start", "start"]] * 2
 
 
 class ClearsDefaults(TracerProvider):

@@ -71,10 +71,11 @@ def configure(
     if _attach.is_disabled():
         return None
     with _attach.lock:
-        provider = tracer_provider or trace.get_tracer_provider()
+        provider = trace.get_tracer_provider() if tracer_provider is None else tracer_provider
         if isinstance(provider, trace.ProxyTracerProvider):  # nobody has set one
+            ours = _resource(resource)
             processor = _attach.built(settings)  # first, so that a wrong argument leaves everything as it was
-            return _attach.attach(_new_provider(resource), processor, settings)
+            return _attach.attach(_new_provider(ours), processor, settings)
         if resource is not None:
             _logger.warning("resource= is ignored: there is a tracer provider already")
         if not hasattr(provider, "add_span_processor"):
@@ -96,10 +97,17 @@ def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _new_provider(resource: Resource | Mapping[str, Any] | None) -> trace.TracerProvider:
+def _resource(given: Resource | Mapping[str, Any] | None) -> Resource:
+    """The variables', and over them what was given."""
     from opentelemetry.sdk.resources import Resource
+
+    if not isinstance(given, Resource | Mapping | None):
+        raise ValueError("resource must be a Resource or a mapping.")
+    return Resource.create().merge(given if isinstance(given, Resource) else Resource(dict(given or {})))
+
+
+def _new_provider(resource: Resource) -> trace.TracerProvider:
     from opentelemetry.sdk.trace import TracerProvider
 
-    ours = resource if isinstance(resource, Resource) else Resource(dict(resource or {}))
-    trace.set_tracer_provider(TracerProvider(resource=Resource.create().merge(ours)))
+    trace.set_tracer_provider(TracerProvider(resource=resource))
     return trace.get_tracer_provider()  # another thread may have been first

@@ -15,6 +15,7 @@ from ._config import ExporterConfig
 from ._delivery import Delivery, Returned, Settled, Terms
 from ._mapping import MappingOptions
 from ._outcome import DELIVERED
+from ._parse import function
 from ._record import Phase, Record, snapshot
 from ._spool import Spool
 from ._transport import HttpTransport, untraced
@@ -86,7 +87,8 @@ class SGPSpanExporter(SpanExporter):
         self.delivery = Delivery(
             HttpTransport(self.config, USER_AGENT),
             Encoder(
-                MappingOptions(self.config.hide_inputs, self.config.hide_outputs, self.config.remote_parent), redact
+                MappingOptions(self.config.hide_inputs, self.config.hide_outputs, self.config.remote_parent),
+                function("redact", redact),
             ),
             request_seconds=self.config.timeout_millis / 1000,
             max_request_bytes=self.config.max_request_bytes,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 FOR_EVER_MILLIS = 4e9  # 46 days; Windows cannot wait much longer
+_HEADER_NAME = re.compile("[!#$%&'*+.^_`|~0-9a-z-]+")
 
 
 def url(value: Any) -> str:
@@ -35,12 +37,14 @@ def key(value: Any) -> str | Callable[[], str]:
 def headers(value: Any) -> dict[str, str]:
     if isinstance(value, Mapping):
         pairs = list(value.items())
+    elif not isinstance(value, str):
+        raise ValueError("must be a mapping, or k=v,k2=v2.")
     elif ":" in value.partition("=")[0]:  # the official client's form: one `Key: value` per line
         pairs = [line.partition(":")[::2] for line in value.splitlines() if line.strip()]
     else:  # OpenTelemetry's form: k=v,k2=v2
         pairs = [unquote(pair).partition("=")[::2] for pair in value.split(",") if pair.strip()]
     found = {str(name).strip().lower(): str(text).strip() for name, text in pairs}
-    if not all(name and f"{name}{text}".isprintable() and f"{name}{text}".isascii() for name, text in found.items()):
+    if not all(_HEADER_NAME.fullmatch(name) and text.isprintable() and text.isascii() for name, text in found.items()):
         raise ValueError("must be k=v,k2=v2 in printable ASCII.")
     return found
 
@@ -50,7 +54,7 @@ def number(value: Any) -> float:
         raise ValueError("must be a number.")
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("must be a number.") from None
     if found - found != 0:
         raise ValueError("must be a finite number.")
@@ -106,4 +110,14 @@ def remote_parent(value: Any) -> str:
 
 
 def directory(value: Any) -> str:
-    return str(os.fspath(value))
+    try:
+        return os.fsdecode(value)
+    except TypeError:
+        raise ValueError("must be a path.") from None
+
+
+def function(name: str, value: Any) -> Any:
+    """`value` of the argument `name`, which has no variable."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{name} must be callable.")
+    return value
