@@ -11,7 +11,7 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.baggage import set_baggage
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.propagators.textmap import TextMapPropagator, default_getter, default_setter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, format_span_id
@@ -87,6 +87,38 @@ def test_installed_once() -> None:
     there = propagate.get_global_textmap()
     install(own_id)
     assert propagate.get_global_textmap() is there
+
+
+class Other(TextMapPropagator):
+    """As B3: other headers than W3C's."""
+
+    def inject(self, carrier, context=None, setter=default_setter) -> None:  # type: ignore[no-untyped-def]
+        setter.set(carrier, "b3", "1")
+
+    def extract(self, carrier, context=None, getter=default_getter):  # type: ignore[no-untyped-def]
+        return context
+
+    @property
+    def fields(self) -> set[str]:
+        return {"b3"}
+
+
+@pytest.mark.parametrize(("there", "headers"), [([], {}), ([Other()], {"b3": "1"})], ids=["none", "b3"])
+def test_who_chose_other_headers_gets_no_more(there: list[TextMapPropagator], headers: dict[str, str]) -> None:
+    """`OTEL_PROPAGATORS=none` means none; and who does not read traceparent does not read the mark."""
+    propagate.set_global_textmap(CompositePropagator(there))
+    install(own_id)
+    assert sent(running()[0]) == headers
+
+
+def test_a_request_is_sent_whatever_happens(caplog: pytest.LogCaptureFixture) -> None:
+    """A span of an odd kind costs the mark, and one line in the log."""
+    propagate.set_global_textmap(W3C)
+    install(lambda span: 1 // 0)
+    for _ in range(2):
+        headers = sent(running()[0])
+        assert ("traceparent" in headers, "tracestate" in headers) == (True, False)
+    assert caplog.messages == ["A request could not be marked for SGP; this is said once"]
 
 
 def test_only_exported_spans_are_marked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from opentelemetry import propagate, trace
@@ -19,8 +20,11 @@ from opentelemetry.trace import Span, TraceState, format_span_id
 
 from ._joined import TRACE, seal_of
 
+_logger = logging.getLogger(__package__)
+
 MEMBER = "sgp"
 _HEADER = "tracestate"
+_W3C_HEADERS = {"traceparent", _HEADER}
 # What every hop has to pass on, says W3C; beyond it the oldest members, the right-most, go first.
 _MAX_CHARACTERS = 512
 _MAX_MEMBERS = 32
@@ -40,15 +44,23 @@ class SGPPropagator(TextMapPropagator):
     def __init__(self, exported_id: Callable[[Span], int]) -> None:
         self._exported_id = exported_id
         self._may_be_overwritten = True
+        self._complained = False
 
     def inject(
         self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = default_setter
     ) -> None:
-        """Add the mark to what W3C's propagator writes."""
+        """Add the mark to what W3C's propagator writes. Never raises: the request comes first."""
+        try:
+            self._mark(carrier, trace.get_current_span(context), setter)
+        except Exception:
+            if not self._complained:
+                self._complained = True
+                _logger.exception("A request could not be marked for SGP; this is said once")
+
+    def _mark(self, carrier: CarrierT, span: Span, setter: Setter[CarrierT]) -> None:
         if self._may_be_overwritten:
             self._may_be_overwritten = False
             install(self._exported_id)
-        span = trace.get_current_span(context)
         where = span.get_span_context()
         if where.is_valid and where.trace_flags.sampled and not where.is_remote:
             span_id = self._exported_id(span)
@@ -73,9 +85,12 @@ class _Marking(CompositePropagator):
 
 
 def install(exported_id: Callable[[Span], int]) -> None:
-    """Put the mark behind the global propagators, whatever they are. Again is harmless."""
+    """Put the mark behind the global propagators if these are W3C's. Again is harmless.
+
+    Who chose none wants no headers, and who chose others (B3) has services that do not read this one.
+    """
     there = propagate.get_global_textmap()
-    if not isinstance(there, _Marking):
+    if not isinstance(there, _Marking) and _W3C_HEADERS.intersection(there.fields):
         ours = SGPPropagator(exported_id)
         ours._may_be_overwritten = False
         propagate.set_global_textmap(_Marking([there, ours]))
