@@ -22,9 +22,10 @@ demo: $(VENV)/.base
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
-# Every interpreter and SDK version that we support, in throw-away environments under .matrix.
+# Every interpreter and SDK version that we support, in throw-away environments under .matrix. MATRIX=--ci is what CI
+# runs of it, after `make check`.
 test-matrix:
-	$(PYTHON) tests/zero_code/matrix.py
+	$(PYTHON) tests/zero_code/matrix.py $(MATRIX)
 
 # Real vendors side by side, in throw-away environments under .matrix.
 test-vendors:
@@ -41,8 +42,14 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.base
-	$(BIN)/python benchmarks/saturation.py
+# With the peers, in an environment of its own. About ten minutes; `make bench ARGS=--quick` takes two and writes nothing.
+$(VENV)-bench/.bench: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/pip install --quiet --editable '.[bench]'
+	@touch $@
+
+bench: $(VENV)-bench/.bench
+	$(VENV)-bench/bin/python benchmarks/suite.py $(ARGS)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-bench .matrix

@@ -1,22 +1,29 @@
 """`make test-matrix`: set-up under every SDK and interpreter that we support, with and without opentelemetry-distro.
 
 `matrix.py [NAME ...]` runs only those cells; environments are kept in .matrix for the next time. An interpreter that
-this machine does not have is listed and passed over.
+this machine does not have is listed and passed over, but no SDK is: another interpreter takes it.
+
+`matrix.py --ci` is for after `make check`, whose own environment is the newest SDK without a distro: it leaves out the
+cells like that one, and the middle SDK without a distro.
 """
 
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENTS = ROOT / ".matrix"
 
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 # The first one is the floor of pyproject.toml; None is whatever is newest. Instrumentation has the number 21 higher.
 FLOOR, MIDDLE, NEWEST = 36, 40, None
 TESTS = (
@@ -56,11 +63,16 @@ class Cell(NamedTuple):
         ]
 
 
-CELLS = [
-    Cell(python, minor, has_distro)
-    for python, minor in (("3.10", FLOOR), ("3.11", MIDDLE), ("3.12", NEWEST), ("3.13", NEWEST))
-    for has_distro in (False, True)
-]
+def cells(pythons: Sequence[str]) -> Iterator[Cell]:
+    """Every SDK, and every one of `pythons`, each with and without the distro."""
+    sdks = (FLOOR, MIDDLE, *[NEWEST] * max(1, len(pythons) - 2))
+    for minor, python in zip(sdks, itertools.cycle(pythons), strict=False):
+        yield from (Cell(python, minor, has_distro) for has_distro in (False, True))
+
+
+def is_for_ci(cell: Cell) -> bool:
+    """Whether `make check` leaves it worth the time."""
+    return cell.has_distro or cell.minor == FLOOR
 
 
 def interpreter(version: str) -> str | None:
@@ -84,25 +96,30 @@ def python_of(cell: Cell, base: str) -> Path:
     return python
 
 
-def main(names: list[str]) -> int:
+def main(chosen: list[str]) -> int:
     """Run the cells, and say which failed; the number of failures."""
-    results = {}
-    for cell in CELLS:
-        if names and cell.name not in names:
-            continue
-        base = interpreter(cell.python)
-        if base is None:
-            results[cell.name] = "no such interpreter"
-            continue
-        print(f"== {cell.name}", flush=True)
-        command: list[str | Path] = [python_of(cell, base), "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
-        tests = [str(ROOT / "tests" / name) for name in TESTS]
-        done = subprocess.run([*command, *tests], cwd=ROOT, check=False)
-        results[cell.name] = "passed" if done.returncode == 0 else "FAILED"
-    print("\n".join(f"{result:20} {name}" for name, result in results.items()))
-    failed = sum(result == "FAILED" for result in results.values())
-    print(f"{sum(result == 'passed' for result in results.values())} passed, {failed} failed")
-    return failed
+    interpreters = {python: where for python in PYTHONS if (where := interpreter(python))}
+    wanted = [
+        cell
+        for cell in cells([*interpreters])
+        if (is_for_ci(cell) if chosen == ["--ci"] else not chosen or cell.name in chosen)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        pythons = list(pool.map(lambda cell: python_of(cell, interpreters[cell.python]), wanted))
+    results = {cell.name: passes(cell, python) for cell, python in zip(wanted, pythons, strict=True)}
+    lines = [f"{'passed' if good else 'FAILED':16} {name}" for name, good in results.items()]
+    print("\n".join(lines + [f"not installed    {python}" for python in PYTHONS if python not in interpreters]))
+    failed = sum(not good for good in results.values())
+    print(f"{len(results) - failed} passed, {failed} failed")
+    return failed or not results
+
+
+def passes(cell: Cell, python: Path) -> bool:
+    """Whether the tests pass in the cell's environment."""
+    print(f"== {cell.name}", flush=True)
+    command: list[str | Path] = [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
+    tests = [ROOT / "tests" / name for name in TESTS]
+    return subprocess.run([*command, *tests], cwd=ROOT, check=False).returncode == 0
 
 
 if __name__ == "__main__":
