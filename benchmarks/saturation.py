@@ -1,56 +1,97 @@
-"""How much of the possible throughput is used: PUT/s with every sender busy, as a share of Little's limit.
+"""How much of the possible throughput is used: short spans, far more of them than can be sent.
 
-The server takes 150 ms for each request; with 8 in flight nobody can do more than 8 / 0.15 = 53.3 PUT/s. Measured
-between the first and the last answer of the saturated stretch, as the server saw it. Medians of several runs.
+The server takes 150 ms for each request; with N in flight nobody can do more than N / 0.15 s. Measured between the
+first request and the beginning of the last full round, as the server saw it.
 """
 
-import json
-import statistics
-import subprocess
-import sys
-from pathlib import Path
+import time
+from typing import Any
 
-from opentelemetry.sdk.trace import TracerProvider
-
-from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
+from backend import Seen
+from contenders import Contender, ours, peers
+from drivers import IN_FLIGHT, OURS, SENDS
+from harness import Figures, against, alone, repeated
+from plots import Plot
+from sizes import Sizes
+from tables import Section
 
 LATENCY_SECONDS = 0.15
-IN_FLIGHT = 8
-SPANS = 20_000
-RUNS = 3
+OUR_SECONDS = 60
 
 
-def saturate() -> tuple[float, int]:
-    """One run: PUT/s and the most requests in flight."""
-    server = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("stub_server.py"), str(LATENCY_SECONDS)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+def produce(url: str, contender: Contender, spans: int, seconds: float) -> Figures:
+    driver = contender.make(url)
+    began = time.monotonic()
+    for number in range(spans):
+        driver.end(driver.start(number))
+    made = time.monotonic() - began
+    driver.stop(seconds)
+    return {"made": made}
+
+
+def in_flight(contender: Contender) -> int:
+    return int(dict(contender.settings).get("max_concurrent_exports", IN_FLIGHT[contender.driver]))
+
+
+def puts_per_second(seen: Seen, in_flight: int) -> float:
+    """From the first request to the beginning of the last full round: after it senders run out of work."""
+    began = sorted(request.arrived for request in seen.requests)
+    last = max(len(began) - in_flight, 1)
+    return last / (began[last] - began[0]) if last < len(began) else float("nan")
+
+
+def measure(contender: Contender, sizes: Sizes) -> Figures:
+    seconds = OUR_SECONDS if contender.driver == OURS else sizes.peer_seconds
+    options = ("--latency", f"fixed:{LATENCY_SECONDS * 1000:g}", "--keep-bodies")
+    made, seen = against(options, produce, contender, sizes.spans, seconds)
+    most = in_flight(contender)
+    puts = puts_per_second(seen, most)
+    complete = sum(span.end > 0 for span in seen.spans.values())
+    return {
+        "PUT/s": puts,
+        "share": puts * LATENCY_SECONDS / most,
+        "spans/s": puts * seen.ends / len(seen.requests),
+        "complete": complete,
+        "most": seen.most_in_flight,
+        "overlaps": seen.overlaps,
+        **made,
+    }
+
+
+def contenders(sizes: Sizes) -> list[Contender]:
+    room: dict[str, Any] = {"max_queue_size": 2 * sizes.spans}
+    wide = (ours(f"ours, {n} in flight", max_concurrent_exports=n, **room) for n in sizes.saturated_by)
+    return [*wide, ours("ours, as it comes"), *peers(sizes)]
+
+
+def run(sizes: Sizes) -> Section:
+    found = repeated(contenders(sizes), sizes.repetitions, lambda contender: measure(contender, sizes))
+    rows = [
+        (
+            contender.label,
+            SENDS[contender.driver],
+            f["PUT/s"],
+            f"{f['share']:.1%}",
+            f["spans/s"],
+            f["complete"],
+            f["most"],
+            f["overlaps"],
+        )
+        for contender, f in found.items()
+    ]
+    labels = [contender.label for contender in found]
+    return Section(
+        "Saturation",
+        f"{sizes.spans:,} short spans made at once, 150 ms per request. *Of the limit*: PUT/s as a share of N / "
+        "150 ms for the N requests that the row may have in flight. Rows of ours with room for all spans; *as it "
+        "comes* has the default queue of 20,000 records. Peers run with their defaults, and may go on for "
+        f"{sizes.peer_seconds:g} s after the last span: what was not complete by then was lost or still queued. "
+        "*Overlaps*: ENDs that came while their START was under way.",
+        ("", "sends", "PUT/s", "of the limit", "spans/s", "complete", "most in flight", "overlaps"),
+        rows,
+        {"saturation": Plot("Saturation", "spans/s", {"": [f["spans/s"] for f in found.values()]}, labels)},
     )
-    port = server.stdout.readline().strip()
-    exporter = SGPSpanExporter(endpoint=f"http://127.0.0.1:{port}", api_key="k", account_id="a")
-    processor = ConcurrentBatchSpanProcessor(exporter, 2 * SPANS, max_concurrent_exports=IN_FLIGHT)
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(processor)
-    tracer = provider.get_tracer("benchmark")
-    for number in range(SPANS):
-        tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat", "number": number}).end()
-    provider.shutdown()
-    assert processor.stats().delivered == 2 * SPANS, processor.stats()
-    seen = json.loads(server.communicate()[0])
-    began = sorted(request[0] for request in seen["requests"])
-    # From the first request to the beginning of the last full round: after it senders run out of work.
-    return (len(began) - IN_FLIGHT) / (began[-IN_FLIGHT] - began[0]), seen["most_in_flight"]
-
-
-def main() -> None:
-    limit = IN_FLIGHT / LATENCY_SECONDS
-    runs = [saturate() for _ in range(RUNS)]
-    for rate, most in runs:
-        print(f"{rate:6.1f} PUT/s, {most} in flight at most, {rate / limit:6.1%} of {limit:.1f}")
-    print(f"median: {statistics.median(rate for rate, _ in runs) / limit:.1%} of the limit")
 
 
 if __name__ == "__main__":
-    main()
+    alone(run)

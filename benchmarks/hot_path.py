@@ -1,0 +1,151 @@
+"""What tracing costs the traced program: processor time of its threads, and of the process as a whole, per span."""
+
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from contenders import ENDS_ONLY, Contender, everybody, span_processors, with_ends_only
+from drivers import OTLP, SENDS, Bare, Driver, prompt
+from harness import Figures, against, alone, percentile, repeated
+from plots import Plot
+from sizes import Sizes
+from tables import Section, Value
+
+BURST = 1_000  # so small that no queue is full
+TURN = 50
+KB = 1000
+SIZES = (0, 1 * KB, 10 * KB)
+ZERO = ("--latency", "zero")
+MICRO = 1e6
+
+
+def make(driver: Driver, spans: int, size: int = 0) -> float:
+    """Processor seconds of this thread, without those that make the prompts."""
+    prompts = [prompt(number, size) if size else "" for number in range(spans)]
+    began = time.thread_time()
+    for number, text in enumerate(prompts):
+        driver.end(driver.start(number, text))
+    return time.thread_time() - began
+
+
+class Cost(NamedTuple):
+    """Processor seconds of the application's threads: for bare spans, and for as many that are exported."""
+
+    bare: float
+    total: float
+
+
+def cost_in_turns(driver: Driver, bare: Driver, spans: int) -> Cost:
+    """In short turns, so that both meet the same caches, clock rates and neighbours."""
+    turns = [(make(bare, TURN), make(driver, TURN)) for _ in range(spans // TURN)]
+    return Cost(*map(sum, zip(*turns, strict=True)))
+
+
+def cost_in_threads(threads: int, driver: Driver, bare: Driver) -> Cost:
+    with ThreadPoolExecutor(threads) as pool:
+        costs = [pool.submit(cost_in_turns, driver, bare, BURST // threads) for _ in range(threads)]
+        return Cost(*map(sum, zip(*(cost.result() for cost in costs), strict=True)))
+
+
+def caller(url: str, contender: Contender, bursts: int) -> Figures:
+    """Microseconds per span that the application spends: on a bare span, and on top of it, in 1 and 4 threads."""
+    driver, bare = contender.make(url), Bare()
+    figures: Figures = {}
+    for threads in (1, 4):
+        costs = []
+        for _ in range(bursts + 1):  # the first warms up
+            costs.append(cost_in_threads(threads, driver, bare))
+            driver.flush()
+        figures[f"bare {threads}"] = statistics.median(cost.bare for cost in costs[1:]) / BURST * MICRO
+        figures[f"added {threads}"] = statistics.median(cost.total - cost.bare for cost in costs[1:]) / BURST * MICRO
+    return figures
+
+
+def calls(url: str, contender: Contender, bursts: int) -> Figures:
+    """Microseconds on the clock of one `on_start` or `on_end`, while everything behind it is as busy as it can be."""
+    driver, bare = contender.make(url), Bare()
+    assert hasattr(driver, "processor")
+    on_start, on_end, clock = driver.processor.on_start, driver.processor.on_end, time.perf_counter_ns
+    took: list[int] = []
+    for number in range(bursts * BURST):
+        span = bare.start(number)
+        began = clock()
+        on_start(span)
+        took.append(clock() - began)
+        span.end()
+        began = clock()
+        on_end(span)
+        took.append(clock() - began)
+    driver.stop(0.1)
+    return {f"p{share * 100:g}": percentile(took, share) / 1000 for share in (0.5, 0.99, 0.999)}
+
+
+def process(url: str, contender: Contender, size: int, bursts: int) -> Figures:
+    """Microseconds per span of the whole process, from the call to the answer, less those that make the bare span."""
+    driver, bare = contender.make(url), Bare()
+    costs = []
+    for number in range(bursts + 1):
+        bare_cost = make(bare, BURST, size)
+        prompts = [prompt(number, size) if size else "" for number in range(BURST)]
+        began = time.process_time()
+        for index, text in enumerate(prompts):
+            driver.end(driver.start(index, text))
+        driver.flush()
+        if number:
+            costs.append((time.process_time() - began - bare_cost) / BURST * MICRO)
+    return {"process": statistics.median(costs)}
+
+
+def callers(sizes: Sizes) -> Section:
+    bursts = max(sizes.bursts // 2, 1)
+    found = repeated(everybody(sizes), sizes.repetitions, lambda one: against(ZERO, caller, one, bursts)[0])
+    clocks = repeated(span_processors(sizes), sizes.repetitions, lambda one: against(ZERO, calls, one, sizes.bursts)[0])
+
+    def row(contender: Contender) -> tuple[Value, ...]:
+        f = found[contender]
+        added = (f[f"added {threads}"] for threads in (1, 4))
+        clock = clocks.get(contender, {})
+        return (contender.label, *added, f["bare 1"], *(clock.get(name) for name in ("p50", "p99", "p99.9")))
+
+    rows = [row(contender) for contender in found]
+    added = {f"{threads} thread(s)": [row[threads // 4 + 1] for row in rows] for threads in (1, 4)}
+    return Section(
+        "Hot path: the caller",
+        "Processor time in µs per span that starting and ending it costs the application's thread on top of the "
+        "bare span (a provider without a processor), with 1 and 4 threads, zero latency. `scale-gp-beta` and the "
+        "asyncio queue make their own spans: theirs less the same bare span. *One call*: µs on the clock of one "
+        "`on_start` or `on_end` in a flat-out loop, with all senders busy.",
+        ("", "added, 1 thread", "added, 4 threads", "bare span", "one call p50", "p99", "p99.9"),
+        rows,
+        {"caller": Plot("Added to the caller, per span", "µs of CPU", added, [one.label for one in found])},  # type: ignore[dict-item]
+    )
+
+
+def processes(sizes: Sizes) -> Section:
+    contenders = with_ends_only(sizes)
+    pairs = [(contender, size) for contender in contenders for size in SIZES]
+    bursts = max(sizes.bursts // 4, 1)
+    found = repeated(pairs, sizes.repetitions, lambda pair: against(ZERO, process, *pair, bursts)[0])
+    costs = {one: [found[one, size]["process"] for size in SIZES] for one in contenders}
+    base = next((costs[one] for one in contenders if one.driver == OTLP), [float("nan")] * len(SIZES))
+
+    def row(one: Contender) -> tuple[Value, ...]:
+        ratios = (cost / otlp for cost, otlp in zip(costs[one], base, strict=True))
+        return (one.label, "END" if one == ENDS_ONLY else SENDS[one.driver], *costs[one], *ratios)
+
+    series = {f"{size // KB} KB": [costs[one][number] for one in contenders] for number, size in enumerate(SIZES)}
+    return Section(
+        "Hot path: the process",
+        "Processor time in µs per span of the whole process, from the call to the server's answer, less the bare "
+        f"span's; with no prompt and with prompts of 1 and 10 KB, in bursts of {BURST:,}. Nothing is lost. "
+        "*Ratio*: to the stock processor with OTLP/HTTP, which sends ENDs only.",
+        ("", "sends", "no prompt", "1 KB", "10 KB", "ratio, none", "ratio, 1 KB", "ratio, 10 KB"),
+        [row(one) for one in contenders],
+        {"process": Plot("The whole process, per span", "µs of CPU", series, [one.label for one in contenders])},
+    )
+
+
+if __name__ == "__main__":
+    alone(callers)
+    alone(processes)

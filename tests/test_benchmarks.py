@@ -1,0 +1,119 @@
+"""The benchmarks run: shapes and counts, never times."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from contenders import Contender  # noqa: E402
+from drivers import DRIVERS, OURS, SENDS, available  # noqa: E402
+from harness import against, rotated  # noqa: E402
+from plots import Plot  # noqa: E402
+from saturation import produce  # noqa: E402
+from sizes import TINY  # noqa: E402
+from suite import WORKLOADS  # noqa: E402
+from tables import Section  # noqa: E402
+
+SPANS = 30
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the smallest form of the whole suite wrote, with ours alone."""
+    into = tmp_path_factory.mktemp("benchmarks")
+    command = [sys.executable, "-W", "error", str(BENCHMARKS / "suite.py"), "--tiny", "--output", str(into)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=100)
+    return into
+
+
+def table(text: str, title: str) -> dict[str, dict[str, str]]:
+    """The rows of the table below a title, by their first cell."""
+    lines = [line for line in text.partition(f"## {title}\n")[2].partition("\n## ")[0].splitlines() if line[:1] == "|"]
+    columns, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
+
+
+def test_every_workload_has_a_table_and_a_row_for_ours(written: Path) -> None:
+    """The document holds all of them."""
+    text = (written / "results.md").read_text()
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert len(WORKLOADS) + 2 == len(titles)
+    assert all(table(text, title) for title in titles)
+
+
+def test_what_was_measured_was_also_delivered(written: Path) -> None:
+    """A figure for spans that were lost would be worth nothing."""
+    text = (written / "results.md").read_text()
+    saturated = table(text, "Saturation")["ours, 8 in flight"]
+    assert (f"{TINY.spans:,}", "0") == (saturated["complete"], saturated["overlaps"])
+    sustained = table(text, "Sustained load")["ours"]
+    assert ("0", "0") == (sustained["lost"], sustained["overlaps"])
+    assert f"{TINY.large_spans}" == table(text, "Memory")["ours"]["ENDs there"]
+
+
+def test_the_start_delay_decides_how_often_a_span_is_written(written: Path) -> None:
+    """Twice with a START for every span, once without."""
+    upserts = {
+        delay: row["upserts/span"]
+        for delay, row in table((written / "results.md").read_text(), "The START delay").items()
+    }
+    assert {"0": "2", "off": "1"} == upserts
+
+
+def test_every_plot_is_a_picture(written: Path) -> None:
+    """Well-formed, and shown in the document."""
+    text = (written / "results.md").read_text()
+    plots = sorted((written / "plots").iterdir())
+    assert [plot.name for plot in plots] == sorted(re.findall(r"\(plots/(.*?)\)", text))
+    for plot in plots:
+        assert ElementTree.parse(plot).getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize("name", [name for name in DRIVERS if name in SENDS])
+def test_every_driver_delivers(name: str) -> None:
+    """All spans are complete at the stub server, whatever the protocol, and never END before START."""
+    if not available(name):
+        pytest.skip("not installed")
+    _, seen = against(("--latency", "zero", "--keep-bodies"), produce, Contender(name, name), SPANS, 20)
+    assert [*range(SPANS)] == sorted(number for number, span in seen.spans.items() if span.end)
+    assert 0 == seen.overlaps == seen.late_starts
+    if name == OURS:
+        assert {2} == {span.upserts for span in seen.spans.values()}
+
+
+def test_a_backend_over_its_capacity_refuses() -> None:
+    """The stub counts what it refused, and what it took in the end."""
+    options = ("--latency", "fixed:20", "--capacity", "1", "--over", "429")
+    settings = (("max_export_batch_size", 5), ("schedule_delay_millis", 1))
+    _, seen = against(options, produce, Contender("small batches", OURS, settings), SPANS, 20)
+    assert SPANS == seen.ends
+    assert {200, 429} == {request.status for request in seen.requests}
+
+
+def test_the_order_rotates() -> None:
+    """Everybody is first once, so that nobody always runs on the warmer machine."""
+    rounds = list(rotated("abc", 3))
+    assert ["abc", "bca", "cab"] == ["".join(rounds[first : first + 3]) for first in (0, 3, 6)]
+
+
+def test_numbers_are_shown_with_the_digits_that_matter() -> None:
+    """And what there is none of as what it is."""
+    row = ("x", 1234.5, 12.34, 1.234, 0.0, float("nan"), float("inf"), None, "8 %")
+    section = Section("T", "W", tuple("abcdefghi"), [row], {})
+    assert ["x", "1,234", "12.3", "1.23", "0", "-", "never", "-", "8 %"] == [
+        cell.strip() for cell in section.text().splitlines()[-1].strip("|").split("|")
+    ]
+
+
+def test_plots_survive_what_cannot_be_drawn() -> None:
+    """Nothing measured, nothing arrived, names that are markup."""
+    bars = Plot("a < b", "ms", {"x": [float("nan"), float("inf"), 0.0]}, ["n", "i", "&"], limit=3)
+    lines = Plot("growth", "µs", {"x": [1.0, 0.0]}, xs=[10, 100])
+    for plot in (bars, lines):
+        assert ElementTree.fromstring(plot.svg()).tag.endswith("svg")
