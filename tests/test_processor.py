@@ -146,6 +146,15 @@ def test_a_start_delay_saves_the_start_of_a_span_that_ends_in_time(server: StubS
     assert [item["name"] for item in server.items] == ["long", "long", "short"]
 
 
+def test_an_end_waits_for_no_delayed_start(server: StubServer, traced: Traced) -> None:
+    """Whoever waits for a START that is far from due hears of an END that is due sooner."""
+    provider, processor = traced(server.url, schedule_delay_millis=1, start_delay_millis=60_000)
+    span = provider.get_tracer("t").start_span("short")
+    wait_until(lambda: bool(processor._pipeline._senders._idle))
+    span.end()
+    wait_until(lambda: bool(server.items))
+
+
 def test_a_delayed_start_shows_what_the_span_holds_by_then(server: StubServer, traced: Traced) -> None:
     """Many instrumentations set the kind of a span right after they have started it."""
     provider, _ = traced(server.url, schedule_delay_millis=1, start_delay_millis=50)

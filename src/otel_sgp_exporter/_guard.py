@@ -29,7 +29,7 @@ class Guard:
     Args:
         state: What is guarded.
         clock: Monotonic seconds.
-        admitted: Called with the lock held after records came in; whether nothing was queued before.
+        admitted: Called with the lock held after records came in; whether one is due before all that was there.
     """
 
     def __init__(self, state: State, clock: Callable[[], float], admitted: Callable[[bool], None]) -> None:
@@ -91,10 +91,11 @@ class Guard:
         if not self._inbox:
             return  # else those who wait for work would wake each other for ever
         now = self._clock()
-        was_idle = self._state.lanes.is_idle
+        before = self._state.next_due
         for _ in range(len(self._inbox)):  # not while there are any: a flood would never let go of the lock
             self._state.admit(self._inbox.popleft(), now)
-        self._admitted(was_idle)
+        due = self._state.next_due
+        self._admitted(due is not None and (before is None or due < before))
 
     def _admit_here(self) -> None:
         with suppress(Reentered), self.locked():

@@ -56,7 +56,7 @@ class Pipeline:
         self._journal = Journal()
         self._state = State(self._config)
         self._state.closed = closed
-        self._guard = Guard(self._state, self._clock, lambda was_idle: self._senders.wake(self._state, was_idle))
+        self._guard = Guard(self._state, self._clock, lambda sooner: self._senders.wake(self._state, sooner))
         self._senders = Senders(
             self._guard, self._delivery, self._config, self._journal, self._spool, lambda: self._close_deadline
         )

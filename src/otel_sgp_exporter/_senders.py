@@ -72,13 +72,13 @@ class Senders:
         self.closed = threading.Event()
         """There is no time left: nobody pauses at all."""
 
-    def wake(self, state: State, was_idle: bool) -> None:
-        """Records came in; the lock is held."""
+    def wake(self, state: State, sooner: bool) -> None:
+        """Records came in, one due `sooner` than anybody waits for; the lock is held."""
         if self._missing and not state.closed and self._clock() >= self._start_at:
             self._start()
         if self._spool is not None and state.lanes.under_pressure:
             self._pressure.set()
-        if self._idle and (was_idle or (state.gate.is_open and state.is_full(self._delivery.max_request_bytes))):
+        if self._idle and (sooner or (state.gate.is_open and state.is_full(self._delivery.max_request_bytes))):
             self._guard.work.notify()
 
     def _start(self) -> None:

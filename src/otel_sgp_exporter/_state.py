@@ -90,9 +90,14 @@ class State:
     def in_hurry(self) -> bool:
         return self.hurries > 0
 
+    @property
+    def next_due(self) -> float | None:
+        """When the oldest record has waited long enough; None when nothing is queued."""
+        return self.lanes.next_due(self._linger_seconds)
+
     def due_at(self, max_bytes: int) -> float | None:
         """When the next batch may go; None when there is nothing to send, or only an event can tell."""
-        due = self.lanes.next_due(self._linger_seconds)
+        due = self.next_due
         if due is None or self.gate.opens_at == float("inf"):
             return None
         if self.in_hurry or self.is_full(max_bytes):
