@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "otel_sgp_exporter"
 # From the top down. devserver/ stands apart: an imitation of the server must be able to disagree with our client.
 ROWS = (
     ("_cli",),
-    ("_check", "_replay", "_tail", "testing"),
+    ("_check", "_replay", "_tail", "gateway", "testing"),
     ("__init__",),
     ("_zero_code",),
     ("_configure", "_handoff"),

@@ -50,6 +50,21 @@ def _complete_tail(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
+def _complete_gateway(parser: argparse.ArgumentParser) -> None:
+    from .gateway.settings import add_arguments
+
+    add_arguments(parser)
+    parser.set_defaults(run=_gateway)
+
+
+def _gateway(options: argparse.Namespace) -> int:
+    try:
+        from .gateway.serve import run
+    except ModuleNotFoundError as error:
+        return _fail(f"{error}: install the gateway with `pip install 'otel-sgp-exporter[gateway]'`")
+    return run(options)
+
+
 def _complete_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=_DEFAULT_PORT, help="0 picks a free one (default: %(default)s)")
@@ -95,6 +110,7 @@ def _serve(options: argparse.Namespace) -> int:
 _SUBCOMMANDS = {
     "serve": ("run a local SGP: the span API on SQLite, and a page that shows traces live", _complete_serve),
     "tail": ("show traces in the terminal while they run", _complete_tail),
+    "gateway": ("receive OTLP, over HTTP or from Kafka, and deliver it to SGP", _complete_gateway),
     "check": ("send one span there and back, and say what is wrong", _complete_check),
     "replay": ("deliver what a spool holds", _complete_replay),
 }

@@ -1,0 +1,74 @@
+"""Whether the gateway lives, whether it takes work, and what it counts: for probes and Prometheus, without a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from .._outcome import Outcome
+from .body import Reserve
+from .counts import Counts, exposition
+from .tenants import Tenants
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health:
+    """The endpoints. A backend that is down makes nobody unready: senders learn of it from answers, and try again.
+
+    Args:
+        tenants: Whose pipelines are counted.
+        reserve: Of bodies.
+        counts: Everything else.
+        complaint: Why the gateway takes no work at the moment; empty when it does.
+        failure: What it will not recover from; empty while there is nothing.
+    """
+
+    def __init__(
+        self,
+        tenants: Tenants,
+        reserve: Reserve,
+        counts: Counts,
+        complaint: Callable[[], str],
+        failure: Callable[[], str],
+    ) -> None:
+        self._tenants = tenants
+        self._reserve = reserve
+        self._counts = counts
+        self._complaint = complaint
+        self._failure = failure
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/healthz", self._alive),
+            Route("/readyz", self._ready),
+            Route("/metrics", self._metrics),
+        ]
+
+    async def _alive(self, request: Request) -> Response:
+        return _said(self._failure())
+
+    async def _ready(self, request: Request) -> Response:
+        return _said(self._failure() or self._complaint())
+
+    async def _metrics(self, request: Request) -> Response:
+        counts = Counts()
+        counts.set("reading_bytes", self._reserve.taken)
+        for tenant in self._tenants.known():
+            stats = tenant.pipeline.stats()
+            for outcome in Outcome:
+                ended = getattr(stats, outcome.value)
+                counts.set("records", ended, tenant=tenant.name, outcome=outcome.value)
+            counts.set("records_pending", stats.pending, tenant=tenant.name)
+            counts.set("records_in_flight", stats.in_flight, tenant=tenant.name)
+            counts.set("held_bytes", stats.held_bytes, tenant=tenant.name)
+            counts.set("blocked", tenant.pipeline.is_blocked, tenant=tenant.name)
+        return PlainTextResponse(exposition(self._counts.read() | counts.read()), media_type=_PROMETHEUS)
+
+
+def _said(complaint: str) -> Response:
+    return JSONResponse({"status": complaint or "ok"}, 503 if complaint else 200)

@@ -1,0 +1,57 @@
+"""One Kafka message on its way: where it is from, what it holds, and whether it has to be offered again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from .decode import Encoding, decode
+from .offsets import Offsets
+from .receipt import Receipt
+
+_ENCODINGS = {"otlp_proto": Encoding.PROTOBUF, "otlp_json": Encoding.JSON}
+
+
+@dataclass(eq=False)
+class Under:
+    """A message under way; `offsets` belong to the assignment under which it came."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    key: bytes | None
+    offsets: Offsets
+    receipt: Receipt | None = None
+    not_before: float = 0.0
+
+    @classmethod
+    def of(cls, message: Any, offsets: Offsets) -> Under:
+        """Of a message of confluent_kafka."""
+        return cls(
+            message.topic(),
+            message.partition(),
+            message.offset(),
+            message.value() or b"",
+            list(message.headers() or ()),
+            message.key(),
+            offsets,
+        )
+
+    @property
+    def place(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+    def named(self) -> dict[str, str]:
+        """The headers as a request would have them."""
+        return {name.lower(): (value or b"").decode("latin-1") for name, value in self.headers}
+
+    def decoded(self, encoding: str) -> ExportTraceServiceRequest:
+        """What it holds. Raises Refusal. No OTLP request in protobuf begins like JSON: a brace is no field of it."""
+        chosen = _ENCODINGS.get(encoding)
+        if chosen is None:
+            chosen = Encoding.JSON if self.value.lstrip()[:1] == b"{" else Encoding.PROTOBUF
+        return decode(self.value, chosen)
