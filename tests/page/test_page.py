@@ -6,47 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import open_trace, row, soon, span
 from sgp_client import Sgp
 
 AGENT = Path(__file__).parents[2] / "examples" / "langgraph_agent.py"
 HOSTILE = """<img src=x onerror="alert('name')"><script>alert('name')</script>"""
-
-
-def at(seconds: float) -> str:
-    """A time so many seconds from now."""
-    return (datetime.now(timezone.utc) + timedelta(seconds=seconds)).isoformat()
-
-
-def span(
-    id: str, parent: str | None = None, since: float = -2, until: float | None = None, **fields: Any
-) -> dict[str, Any]:
-    end = None if until is None else at(until)
-    times = {"start_timestamp": at(since), "end_timestamp": end}
-    return {"id": id, "parent_id": parent, "trace_id": "t", "name": f"span {id}", **times, **fields}
-
-
-def soon(page: Any, condition: Callable[[], bool]) -> None:
-    """Playwright's own wait evaluates text as a script: the page's content policy forbids it."""
-    for _ in range(100):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError("not within ten seconds")
-
-
-def open_trace(page: Any, sgp: Sgp, span_id: str = "") -> None:
-    page.goto(f"{sgp.server.url}/#/acme/t{'/' + span_id if span_id else ''}")
-    page.locator(".span-row").first.wait_for()
-
-
-def row(page: Any, name: str) -> Any:
-    return page.locator(".span-row").filter(has=page.get_by_text(name, exact=True))
 
 
 def test_a_trace_appears_grows_and_ends(page: Any, sgp: Sgp) -> None:
@@ -336,3 +304,56 @@ def test_spans_that_are_each_others_parents(page: Any, sgp: Sgp) -> None:
     open_trace(page, sgp)
     names = page.locator(".span-row .name")
     soon(page, lambda: sorted(names.all_inner_texts()) == ["span a", "span b", "span d"])
+
+
+def test_what_spans_say_is_found(page: Any, sgp: Sgp) -> None:
+    """In the list: traces whose spans say it, also those that come later. In a trace: its spans, the others dimmed."""
+    sgp.put_ok(
+        span("1", until=0, trace_id="t1", name="alpha"),
+        span("2", "1", since=-1, until=0, trace_id="t1", output={"station": {"name": "Blindern"}}),
+        span("3", "1", since=-1, until=0, trace_id="t1"),
+        span("4", until=0, trace_id="t2", name="beta", metadata={"note": "nothing"}),
+    )
+    page.goto(sgp.server.url)
+    page.locator(".trace-row").first.wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("BLINDern")
+    titles = page.locator(".trace-row:visible .title")
+    soon(page, lambda: titles.all_inner_texts() == ["alpha"])
+    sgp.put_ok(span("5", trace_id="t3", name="gamma", input={"query": "to blindern"}))
+    soon(page, lambda: sorted(titles.all_inner_texts()) == ["alpha", "gamma"])
+
+    page.locator(".trace-row").filter(has_text="alpha").click()
+    page.locator("#detail h3").get_by_text("span 2").wait_for()
+    assert page.locator("#seek").input_value() == "blindern"
+    assert page.locator("#hits").inner_text() == "1 of 3 spans"
+    assert page.locator(".span-row.miss .name").all_inner_texts() == ["alpha", "span 3"]
+    page.locator("#seek").fill("span")
+    soon(page, lambda: page.locator("#hits").inner_text() == "2 of 3 spans")
+    page.keyboard.press("Enter")
+    page.locator("#detail h3").get_by_text("span 3").wait_for()
+    page.keyboard.press("Shift+Enter")
+    page.locator("#detail h3").get_by_text("span 2").wait_for()
+    page.locator("#seek").fill("")
+    soon(page, lambda: page.locator(".span-row.miss").count() == 0)
+
+
+def test_links_groups_and_widths(page: Any, sgp: Sgp) -> None:
+    """A row of the list is a link, a group leads to its traces, the line between tree and span can be dragged."""
+    sgp.put_ok(span("a", until=0, group_id="g"), span("b", until=0, trace_id="t2", name="other"))
+    page.goto(sgp.server.url)
+    row = page.locator(".trace-row").filter(has_text="span a")
+    assert row.get_attribute("href") == "#/acme/t"
+    row.click()
+    page.locator("#detail h3").wait_for()
+    before = page.locator("#detail").bounding_box()
+    page.mouse.move(before["x"], 400)
+    page.mouse.down()
+    page.mouse.move(before["x"] - 200, 400)
+    page.mouse.up()
+    soon(page, lambda: abs(page.locator("#detail").bounding_box()["width"] - before["width"] - 200) < 10)
+    page.reload()
+    page.locator("#detail h3").wait_for()
+    assert page.locator("#detail").bounding_box()["width"] > before["width"] + 150
+    page.locator("#head").get_by_role("button", name="g", exact=True).click()
+    soon(page, lambda: page.locator(".trace-row:visible .title").all_inner_texts() == ["span a"])
