@@ -45,6 +45,8 @@ def _from_json(body: bytes) -> ExportTraceServiceRequest:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise malformed("The body is not JSON") from None
+    if not isinstance(found, dict):
+        raise malformed("The body is no JSON object")
     for holder in _holders_of_ids(found):
         for name in _IDS:
             if isinstance(text := holder.get(name), str):

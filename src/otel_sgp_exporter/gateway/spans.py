@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
@@ -45,6 +46,7 @@ _UNSET, _OK = Status(StatusCode.UNSET), Status(StatusCode.OK)
 _LOGFIRE_TYPE = "logfire.span_type"
 _LOGFIRE_PENDING = "pending_span"
 _LOGFIRE_PARENT = "logfire.pending_parent_id"
+_HEX = re.compile("[0-9a-f]{1,16}")
 
 
 class Invalid(NamedTuple):
@@ -96,9 +98,11 @@ class OtlpSpan:
             return
         if self.parent is None:
             raise ValueError("a pending span without the span that it stands for")
-        above = str(self.attributes.pop(_LOGFIRE_PARENT, "")) or "0"
+        above = str(self.attributes.pop(_LOGFIRE_PARENT, ""))
+        if above.strip("0") and not _HEX.fullmatch(above):
+            raise ValueError("a pending span with a parent id that is no hex")
         self.span_id = self.parent.span_id
-        self.parent = SpanContext(self.trace_id, int(above, 16), is_remote=False) if int(above, 16) else None
+        self.parent = SpanContext(self.trace_id, int(above, 16), is_remote=False) if above.strip("0") else None
 
 
 def records_of(request: ExportTraceServiceRequest) -> Iterator[Record | Invalid]:

@@ -1,0 +1,192 @@
+"""Bytes to requests: OTLP's JSON and protobuf say the same, and whatever else a sender writes is refused."""
+
+from __future__ import annotations
+
+import gzip
+
+import orjson
+import pytest
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+from otlp import TRACE_ID, Span, attributes, request_of, span
+
+from otel_sgp_exporter.gateway import decode as decode_module
+from otel_sgp_exporter.gateway.decode import Encoding, decode
+from otel_sgp_exporter.gateway.refusal import Refusal
+from otel_sgp_exporter.gateway.spans import records_of
+
+WHOLE = request_of(
+    span(
+        1,
+        "chat",
+        parent_span_id=(9).to_bytes(8, "big"),
+        kind=Span.SPAN_KIND_CLIENT,
+        flags=0x301,
+        trace_state="sgp=1",
+        attributes=attributes({"text": "hé", "number": -(2**62), "float": 0.5, "flag": True, "list": ["a", 1, None]}),
+        events=[Span.Event(name="e", time_unix_nano=17, attributes=attributes({"k": {"nested": [b"\xff\x00"]}}))],
+        links=[Span.Link(trace_id=TRACE_ID, span_id=(5).to_bytes(8, "big"))],
+        dropped_attributes_count=3,
+        status={"code": 2, "message": "boom"},
+    ),
+    span(2, "no attributes"),
+)
+
+
+def as_json(**changed: object) -> dict[str, object]:
+    """One span as the specification writes it: ids in hex, 64-bit integers as text."""
+    written = {
+        "traceId": TRACE_ID.hex(),
+        "spanId": "00f067aa0ba902b7",
+        "name": "curl",
+        "kind": 3,
+        "startTimeUnixNano": "1700000000000000000",
+        "endTimeUnixNano": "1700000001000000000",
+        **changed,
+    }
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [written]}]}]}
+
+
+def decoded(written: object) -> Span:
+    return decode(orjson.dumps(written), Encoding.JSON).resource_spans[0].scope_spans[0].spans[0]
+
+
+def test_json_and_protobuf_of_one_request_are_the_same() -> None:
+    """Written by protobuf's own JSON, with the ids in hex as OTLP wants them."""
+    written = json_format.MessageToDict(WHOLE)
+    for each, original in zip(
+        written["resourceSpans"][0]["scopeSpans"][0]["spans"], WHOLE.resource_spans[0].scope_spans[0].spans, strict=True
+    ):
+        each |= {"traceId": original.trace_id.hex(), "spanId": original.span_id.hex()}
+        if original.parent_span_id:
+            each["parentSpanId"] = original.parent_span_id.hex()
+        for link, linked in zip(each.get("links", []), original.links, strict=True):
+            link |= {"traceId": linked.trace_id.hex(), "spanId": linked.span_id.hex()}
+    assert decode(orjson.dumps(written), Encoding.JSON) == WHOLE
+    assert decode(WHOLE.SerializeToString(), Encoding.PROTOBUF) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "attribute", "expected"),
+    [
+        ("traceId", TRACE_ID.hex().upper(), "trace_id", TRACE_ID),
+        ("kind", 3, "kind", Span.SPAN_KIND_CLIENT),
+        ("kind", "SPAN_KIND_CLIENT", "kind", Span.SPAN_KIND_CLIENT),
+        ("startTimeUnixNano", "1700000000000000001", "start_time_unix_nano", 1_700_000_000_000_000_001),
+        ("startTimeUnixNano", 1_700_000_000_000_000_001, "start_time_unix_nano", 1_700_000_000_000_000_001),
+        ("fieldOfTheFuture", {"a": [1]}, "name", "curl"),
+        ("name", None, "name", ""),
+    ],
+)
+def test_json_is_read_as_the_specification_says(field: str, value: object, attribute: str, expected: object) -> None:
+    """Enums by number or name, 64-bit integers as text or number, unknown fields passed over, hex in either case."""
+    assert expected == getattr(decoded(as_json(**{field: value})), attribute)
+
+
+def test_an_id_that_is_no_hex_costs_its_span_and_not_the_request() -> None:
+    written = as_json(traceId="not hex")
+    assert decoded(written).trace_id == b"?"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"1",
+        b'{"resourceSpans": 1}',
+        b'{"resourceSpans": [1]}',
+        b'{"resourceSpans": {"scopeSpans": []}}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": 5}]}]}]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "soon"}]}]}]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": -1}]}]}]}',
+        b'\xff\xfe{"resourceSpans": []}',
+        b"[" * 100_000,
+        b'{"resourceSpans":' * 500 + b"1" + b"}" * 500,
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+def test_what_is_no_request_in_json_is_refused(body: bytes) -> None:
+    with pytest.raises(Refusal) as refused:
+        decode(body, Encoding.JSON)
+    assert refused.value.status == 400
+    assert refused.value.retry_after_seconds is None
+
+
+def test_values_nested_deeper_than_protobuf_allows_are_refused() -> None:
+    nested = b'{"arrayValue": {"values": [' * 200 + b"{}" + b"]}}" * 200
+    written = orjson.dumps(as_json(attributes=[{"key": "deep", "value": "HERE"}]))
+    with pytest.raises(Refusal):
+        decode(written.replace(b'"HERE"', nested), Encoding.JSON)
+    core = b"\x0a\x01x"  # an AnyValue with a text, in 200 arrays
+    for _ in range(200):
+        core = _field(5, _field(1, core))
+    deep = _field(1, _field(2, _field(2, _field(9, b"\x0a\x01k" + _field(2, core)))))
+    with pytest.raises(Refusal):
+        decode(deep, Encoding.PROTOBUF)
+
+
+def _field(number: int, data: bytes) -> bytes:
+    size, length = bytearray(), len(data)
+    while length > 0x7F:
+        size.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes([number << 3 | 2, *size, length]) + data
+
+
+def test_json_of_more_values_than_memory_should_hold_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_module, "_MAX_JSON_VALUES", 100)
+    with pytest.raises(Refusal) as refused:
+        decode(b"[" + b"{}," * 100 + b"{}]", Encoding.JSON)
+    assert refused.value.status == 413
+
+
+@given(st.binary(max_size=300), st.sampled_from(Encoding))
+def test_any_bytes_are_a_request_or_refused(body: bytes, encoding: Encoding) -> None:
+    _take(body, encoding)
+
+
+NAMES = ("resourceSpans", "scopeSpans", "spans", "links", "attributes", "value", "arrayValue", "values", "traceId")
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**65), 2**64 - 1) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(ODD)
+def test_any_json_under_our_names_is_a_request_or_refused(written: object) -> None:
+    for wrapped in (written, {"resourceSpans": [{"scopeSpans": [{"spans": [written]}]}]}):
+        try:
+            body = orjson.dumps(wrapped)
+        except TypeError:  # an integer that JSON has no room for
+            continue
+        _take(body, Encoding.JSON)
+
+
+@given(st.data())
+def test_a_request_with_broken_bytes_is_a_request_or_refused(data: st.DataObject) -> None:
+    """Bytes of a real one are changed, cut and repeated."""
+    encoding = data.draw(st.sampled_from(Encoding))
+    whole = WHOLE.SerializeToString() if encoding is Encoding.PROTOBUF else orjson.dumps(as_json())
+    body = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        body[at] = data.draw(st.integers(0, 255))
+    _take(bytes(body[: data.draw(st.integers(0, len(body)))]), encoding)
+
+
+def _take(body: bytes, encoding: Encoding) -> None:
+    try:
+        request = decode(body, encoding)
+    except Refusal:
+        return
+    list(records_of(request))
+
+
+def test_gzip_is_no_request() -> None:
+    with pytest.raises(Refusal):
+        decode(gzip.compress(WHOLE.SerializeToString()), Encoding.PROTOBUF)
