@@ -171,6 +171,8 @@ def test_an_end_is_repeated_once_its_start_can_no_longer_be_applied_late() -> No
     lanes.settle(last, delivered=True)
     assert lanes.next_due(0.25) == 1 + REASSERT_SECONDS
     assert lanes.take(MANY, LARGE, 1) == []
+    assert lanes.next_due(0.25, hurry=True) == 1 + REASSERT_SECONDS  # a flush is no reason to be too early
+    assert lanes.take(MANY, LARGE, 1, hurry=True) == []
     [again] = lanes.take(MANY, LARGE, 1 + REASSERT_SECONDS)
     assert (again.phase, again.key, again.fragment) == (Phase.REASSERT, last.key, last.fragment)
     lanes.settle(again, delivered=True)
@@ -348,7 +350,7 @@ class Anything(RuleBasedStateMachine):
         if not hasattr(self, "lanes"):
             return
         while self.batches or len(self.lanes):
-            while batch := self.lanes.take(MANY, LARGE, self.now, hurry=True):
+            while batch := self.lanes.take(MANY, LARGE, float("inf"), hurry=True):
                 self.batches.append(batch)
             assert self.batches
             for each in self.batches.pop():

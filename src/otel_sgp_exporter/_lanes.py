@@ -123,7 +123,8 @@ class Lanes:
     def take(self, max_records: int, max_bytes: int, now: float, *, hurry: bool = False) -> list[Record]:
         """The next batch, oldest records first, never two of one span; all are in flight from here on.
 
-        `hurry` takes STARTs before their delay is over. A record larger than `max_bytes` is a batch of its own.
+        `hurry` takes STARTs before their delay is over; an END is never repeated before it is due. A record larger than
+        `max_bytes` is a batch of its own.
         """
         batch: list[Record] = []
         size = 0
@@ -169,21 +170,21 @@ class Lanes:
         if not queue:
             return None
         record = queue.oldest()
-        if hurry or queue is self._ends or queue is self._explaining_ends:
-            return record
-        waiting = record.offered_at > now if queue is self._reasserts else self._is_waiting(record, now)
-        return None if waiting else record
+        if queue is self._reasserts:
+            return None if record.offered_at > now else record
+        return None if queue is self._starts and not hurry and self._is_waiting(record, now) else record
 
     def is_full(self, max_records: int, max_bytes: int) -> bool:
         """True when a whole batch is waiting to be taken."""
         queues = self._queued[: 2 if self._start_delay_seconds else 3]
         return sum(map(len, queues)) >= max_records or sum([queue.charged_bytes for queue in queues]) >= max_bytes
 
-    def next_due(self, linger_seconds: float) -> float | None:
-        """When the oldest record has waited long enough to be taken; None when nothing is queued."""
+    def next_due(self, linger_seconds: float, *, hurry: bool = False) -> float | None:
+        """When the oldest record has waited long enough to be taken; with `hurry` it always has. None when there is none."""
         due = [queue.oldest().offered_at + linger_seconds for queue in (self._ends, self._explaining_ends) if queue]
         if self._starts:
             due.append(self._starts.oldest().offered_at + max(linger_seconds, self._start_delay_seconds))
+        due = [-float("inf")] if hurry and due else due
         if self._reasserts:
             due.append(self._reasserts.oldest().offered_at)
         return min(due, default=None)
@@ -248,9 +249,8 @@ class Lanes:
         """The START of that span, if it is here and not in flight: it is not to be sent any more."""
         if key not in self._starts:
             return None
-        start = self._starts.take(key)
         self._unpark(key)
-        return start
+        return self._starts.take(key)
 
     def give_back(self, records: Sequence[Record]) -> list[tuple[Record, Ending]]:
         """These were in flight and are to be sent later, before all others. Returns the records that ended by it."""

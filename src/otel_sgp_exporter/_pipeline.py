@@ -128,6 +128,7 @@ class Pipeline:
             self._close_deadline = min(self._close_deadline, self._clock() + timeout_seconds)
             self._senders.closing.set()
             state.hurries += 1
+            state.is_final = True
             epoch = state.ledger.next_epoch()
             self._guard.work.notify_all()
         # Putting on disk what cannot be delivered takes time, too.
@@ -183,6 +184,7 @@ class Pipeline:
         """Send what is queued without lingering, from now on."""
         with suppress(Reentered), self._guard.locked() as state:
             state.hurries += 1
+            state.is_final = True
             self._guard.work.notify_all()
 
     def drain(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import takewhile
+from math import inf
 
 from ._config import ProcessorConfig
 from ._delivery import Event, Failed, Returned, Settled
@@ -41,6 +42,8 @@ class State:
         self.closed = False
         self.hurries = 0
         """How many flush or close at the moment: while there are any, nothing lingers."""
+        self.is_final = False
+        """The process ends: now or never."""
         self.last_delivery = -float("inf")
         self.just_delivered = False
         self._silences = 0  # asked for since the last delivery
@@ -97,10 +100,10 @@ class State:
 
     def due_at(self, max_bytes: int) -> float | None:
         """When the next batch may go; None when there is nothing to send, or only an event can tell."""
-        due = self.next_due
+        due = self.lanes.next_due(self._linger_seconds, hurry=self.in_hurry)
         if due is None or self.gate.opens_at == float("inf"):
             return None
-        if self.in_hurry or self.is_full(max_bytes):
+        if self.is_final or self.is_full(max_bytes):
             due = -float("inf")
         return max(due, self.gate.opens_at)
 
@@ -111,7 +114,7 @@ class State:
         due = self.due_at(max_bytes)
         if due is None or due > now:
             return None
-        records = self.lanes.take(self._max_records, max_bytes, now, hurry=self.in_hurry)
+        records = self.lanes.take(self._max_records, max_bytes, inf if self.is_final else now, hurry=self.in_hurry)
         if self._delays_starts:
             for record in records:
                 record.refresh()  # many instrumentations say what a span is only after they have started it
