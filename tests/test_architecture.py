@@ -23,7 +23,7 @@ ROWS = (
     ("_state", "_journal"),
     ("_rescue",),
     ("_delivery", "_spool"),
-    ("_lanes", "_ledger", "_gate", "_open_spans", "_isolation", "_repair", "_wire", "_transport"),
+    ("_lanes", "_ledger", "_gate", "_window", "_open_spans", "_isolation", "_repair", "_wire", "_transport"),
     ("_mapping", "_queue"),
     ("_config", "_record", "_outcome", "_process", "_propagator", "_environment", "_version"),
     ("_parse", "_custody", "_joined"),

@@ -1,6 +1,7 @@
 """One batch to its end: what is asked again, split, mended, returned or given up; no socket and no clock."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.trace import SpanContext
 
-from otel_sgp_exporter._delivery import Delivery, Event, Failed, Returned, Settled, Terms
+from otel_sgp_exporter._delivery import Delivery, Event, Failed, Returned, Settled, Terms, Turn
 from otel_sgp_exporter._outcome import DELIVERED, DropReason, Ending, Outcome, Reply, TransportError
 from otel_sgp_exporter._record import Phase, Record, snapshot
 from otel_sgp_exporter._wire import Encoder
@@ -97,7 +98,7 @@ def test_retry_after_returns_the_batch_for_all_to_wait() -> None:
     run = Run(lambda sent: 503, records(2), headers={"retry-after": "7"})
     assert run.requests == [["0", "1"]]
     assert run.returned == ["0", "1"]
-    assert [event.seconds for event in run.events if isinstance(event, Returned)] == [7]
+    assert [event.verdict.silence_seconds for event in run.events if isinstance(event, Returned)] == [7]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_a_wrong_key_or_url_returns_the_batch_for_a_minute(status: int, reason: 
     assert run.requests == [["0", "1"]]
     assert run.returned == ["0", "1"]
     [event] = [event for event in run.events if isinstance(event, Returned)]
-    assert (event.seconds, event.verdict.reason) == (60, DropReason(reason))
+    assert (event.verdict.silence_seconds, event.verdict.reason) == (60, DropReason(reason))
 
 
 def test_a_key_that_can_be_renewed_is_tried_once() -> None:
@@ -221,7 +222,8 @@ def test_a_batch_of_which_nothing_is_left_is_not_sent() -> None:
 
 def test_a_gate_that_shuts_meanwhile_returns_what_is_left() -> None:
     """Whoever waits for a retry hears of the silence that another sender was asked for."""
-    run = Run(lambda sent: 500, records(2), may_go_on=lambda: False)
+    turns = iter([Turn(), Turn(granted=False)])
+    run = Run(lambda sent: 500, records(2), turn=lambda: nullcontext(next(turns)))
     assert run.requests == [["0", "1"]]
     assert run.returned == ["0", "1"]
 

@@ -158,7 +158,7 @@ def test_a_child_starts_threads_with_its_first_span_and_not_in_the_fork(tmp_path
         print(os.waitstatus_to_exitcode(os.wait()[1]))
         """,
     )
-    assert (done.stdout, done.stderr) == ("8 0 0 8\n0\n", "")
+    assert (done.stdout, done.stderr) == ("12 0 0 12\n0\n", "")
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])

@@ -8,6 +8,7 @@ complete in both stores.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_sgp_exporter._config import ProcessorConfig
-from otel_sgp_exporter._delivery import Delivery, Event, Terms
+from otel_sgp_exporter._delivery import Delivery, Event, Terms, Turn
 from otel_sgp_exporter._lanes import REASSERT_SECONDS
 from otel_sgp_exporter._outcome import DELIVERED, Ending, Reply, TransportError
 from otel_sgp_exporter._record import Phase, Record, SpanKey
@@ -150,10 +151,19 @@ class HostileServer(RuleBasedStateMachine):
         terms = Terms(
             deadline=lambda: give_up_at,
             wait=lambda seconds: None,
-            may_go_on=lambda: is_probe or self.state.gate.is_open,
+            turn=lambda: self.turn(is_probe=is_probe),
             superseded=self.state.lanes.superseded,
         )
         self.senders.append(Sender(self.delivery.deliver(records, terms), is_probe))
+
+    @contextmanager
+    def turn(self, *, is_probe: bool) -> Iterator[Turn]:
+        turn = Turn(is_probe or (self.state.gate.is_open and self.state.window.has_room))
+        if turn.granted:
+            self.state.window.enter()
+        yield turn
+        if turn.granted:
+            self.state.answered(turn.verdict, self.clock(), is_probe=is_probe)
 
     @precondition(lambda self: self.senders)
     @rule(data=st.data(), fault=st.sampled_from(FAULTS))
@@ -164,7 +174,7 @@ class HostileServer(RuleBasedStateMachine):
         self.fault = fault
         event = next(sender.events, None)
         if event is not None:
-            self.state.happened(event, self.clock(), probe=sender.is_probe)
+            self.state.happened(event, self.clock())
             return
         self.senders.remove(sender)
         if sender.is_probe:

@@ -50,7 +50,7 @@ def test_a_wrong_key_is_said_once_and_costs_nothing_once_it_is_mended(
     traced: Traced, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records wait in the queue while one probe a minute is tried."""
-    monkeypatch.setattr("otel_sgp_exporter._delivery._BLOCKED_SECONDS", 0.3)
+    monkeypatch.setattr("otel_sgp_exporter._outcome._BLOCKED_SECONDS", 0.3)
     mended = threading.Event()
     with StubServer(lambda request: None if mended.is_set() else Answer(401, body=b'{"message":"no"}')) as server:
         provider, processor = traced(server.url, max_export_batch_size=10, schedule_delay_millis=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple, TypeAlias
@@ -18,8 +19,10 @@ from ._wire import ENVELOPE_BYTES, EncodeError, Encoder, body_bytes, body_chunks
 
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
-_BLOCKED_SECONDS = 60.0
 _MIN_REQUEST_BYTES = 64 * 1024
+_TURN_SECONDS = 0.0002
+
+_HELD_BACK = Verdict(Action.RETRY, why="never sent", reason=DropReason.CLOSED)
 
 
 class Settled(NamedTuple):
@@ -43,13 +46,16 @@ class Returned(NamedTuple):
     records: Sequence[Record]
     verdict: Verdict
 
-    @property
-    def seconds(self) -> float:
-        """How long to keep still; 0 when somebody else knows."""
-        return _BLOCKED_SECONDS if self.verdict.action is Action.BLOCK else self.verdict.retry_after_seconds or 0
-
 
 Event: TypeAlias = Settled | Failed | Returned
+
+
+@dataclass
+class Turn:
+    """For one attempt: whether it may be made, and what came of it; None when nobody else needs to know."""
+
+    granted: bool = True
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,14 @@ class Terms:
     Args:
         deadline: When to give up, on the delivery's clock; may come closer while the batch is under way.
         wait: Waits as many seconds, or less when the deadline has come closer.
-        may_go_on: Whether requests may be sent at the moment; False returns what is left of the batch.
+        turn: Entered for every attempt; may wait. What is left of the batch is returned when none is granted.
         encoded: Told once the records are encoded, before the first attempt.
         superseded: Those of the records that their END has made pointless, asked before every attempt but the first.
     """
 
     deadline: Callable[[], float]
     wait: Callable[[float], object]
-    may_go_on: Callable[[], bool] = lambda: True
+    turn: Callable[[], AbstractContextManager[Turn]] = lambda: nullcontext(Turn())
     encoded: Callable[[Sequence[Record]], object] = lambda records: None
     superseded: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: ()
 
@@ -103,13 +109,8 @@ class Delivery:
         """Send `records`, and yield what becomes of them as it becomes known. Each is settled or returned once."""
         sealed = yield from self._encoded(records, terms)
         requests = Isolation(packed(sealed, self.max_request_bytes))
-        attempted = False
-        for request in requests:
-            wanted = (yield from _without_superseded(request, terms)) if attempted else request
-            attempted = True
-            if not wanted:
-                continue
-            remaining, verdict = yield from self._until_answered(wanted, terms)
+        for number, request in enumerate(requests):
+            remaining, verdict = yield from self._until_answered(request, terms, is_first=not number)
             if not remaining:
                 continue
             if verdict.action is Action.DONE:
@@ -128,6 +129,7 @@ class Delivery:
         tried_before = [record for record in records if record.fragment is not None]
         vain = {*tried_before} - {*(yield from _without_superseded(tried_before, terms))}
         sealed = []
+        since = self.clock()
         for record in records:
             try:
                 if record not in vain:
@@ -135,6 +137,11 @@ class Delivery:
                     sealed.append(record)
             except EncodeError as error:
                 yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE), str(error))
+            # Otherwise the interpreter lets another thread run only every 5 ms: an event loop would stutter, and
+            # answers that have arrived would wait.
+            if self.clock() - since > _TURN_SECONDS:
+                time.sleep(0)
+                since = self.clock()
         terms.encoded(sealed)
         return sealed
 
@@ -146,15 +153,22 @@ class Delivery:
             _shortened(record, self.max_request_bytes - ENVELOPE_BYTES)
 
     def _until_answered(
-        self, records: Sequence[Record], terms: Terms
+        self, records: Sequence[Record], terms: Terms, *, is_first: bool
     ) -> Generator[Event, None, tuple[Sequence[Record], Verdict]]:
         """Attempt until there is an answer to act on; returns it, with those records that are still to be settled."""
-        key_is_new = False
+        key_is_new, verdict = False, _HELD_BACK
         for backoff in _backoffs():
-            verdict = self._attempt(records, terms)
-            if verdict.reason is DropReason.AUTH and not key_is_new and self.transport.renew_key():
-                key_is_new = True
-                continue
+            with terms.turn() as turn:
+                if not is_first:
+                    records = yield from _without_superseded(records, terms)
+                if not records or not turn.granted:
+                    return records, verdict
+                verdict = self._attempt(records, terms)
+                is_first = False
+                if verdict.reason is DropReason.AUTH and not key_is_new and self.transport.renew_key():
+                    key_is_new = True
+                    continue
+                turn.verdict = verdict
             if verdict.action is not Action.RETRY:
                 return records, verdict
             yield Failed(records, verdict)
@@ -164,9 +178,6 @@ class Delivery:
                 yield Settled(records, Ending(Outcome.DROPPED, verdict.reason), verdict.why)
                 return (), verdict
             terms.wait(backoff)
-            records = yield from _without_superseded(records, terms)
-            if not records or not terms.may_go_on():
-                return records, verdict
         raise AssertionError("there is always a next backoff")
 
     def _attempt(self, records: Sequence[Record], terms: Terms) -> Verdict:

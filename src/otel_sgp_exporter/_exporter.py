@@ -125,10 +125,10 @@ class SGPSpanExporter(SpanExporter):
                 if isinstance(event, Settled) and event.ending is not DELIVERED:
                     failure = event.why
                 elif isinstance(event, Returned):
-                    if self.delivery.clock() + event.seconds >= terms.deadline():
+                    if self.delivery.clock() + event.verdict.silence_seconds >= terms.deadline():
                         return event.verdict.why
                     returned = event.records
-                    terms.wait(event.seconds)
+                    terms.wait(event.verdict.silence_seconds)
             records = returned
         return failure
 

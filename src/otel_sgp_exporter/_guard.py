@@ -45,6 +45,8 @@ class Guard:
         """Whether a thread answers the bell."""
         self.work = threading.Condition(self._lock)
         """Something may be there to send."""
+        self.turn = threading.Condition(self._lock)
+        """One more request may be in flight."""
         self.progress = threading.Condition(self._lock)
         """Something became of a record."""
 

@@ -27,6 +27,8 @@ class Stats:
     spans_delivered: int = 0
     """ENDs among the delivered: spans that are complete in SGP."""
     in_flight: int = 0
+    concurrency: int = 0
+    """Requests that may be in flight at the moment: fewer than allowed while the backend pushes back."""
     held_bytes: int = 0
     """What is pending occupies this much, by estimate or, once encoded, exactly."""
     reasserted: int = 0
@@ -110,7 +112,7 @@ class Ledger:
         """Records of this epoch and those before that have not ended."""
         return sum(count for of, count in self._pending.items() if of <= epoch)
 
-    def stats(self, in_flight: int = 0, held_bytes: int = 0) -> Stats:
+    def stats(self, in_flight: int = 0, held_bytes: int = 0, concurrency: int = 0) -> Stats:
         """A copy of the counts."""
         by_outcome: Counter[Outcome] = Counter()
         reasons: Counter[DropReason] = Counter()
@@ -125,6 +127,7 @@ class Ledger:
             spans_delivered=self._spans_delivered,
             in_flight=in_flight,
             held_bytes=held_bytes,
+            concurrency=concurrency,
             reasserted=self._reasserted,
             lost=dict(self._lost),
             reasons=dict(reasons),

@@ -49,6 +49,7 @@ class Metrics:
         total("sgp.exporter.record.reasserted", [self._of(lambda s: s.reasserted)], "{record}")
         total("sgp.exporter.record.spooled", [self._of(lambda s: s.spooled)], "{record}")
         level("sgp.exporter.queue.bytes", [self._of(lambda s: s.held_bytes)], "By")
+        level("sgp.exporter.concurrency", [self._of(lambda s: s.concurrency)], "{request}")
         self._duration = meter.create_histogram("otel.sdk.exporter.operation.duration", "s").record
 
     def attempted(self, seconds: float, verdict: Verdict) -> None:

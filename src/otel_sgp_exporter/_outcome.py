@@ -95,12 +95,24 @@ class Verdict(NamedTuple):
     unclear: bool = False
     """Nobody knows whether the server applied it, or will."""
 
+    @property
+    def silence_seconds(self) -> float:
+        """How long to send nothing; 0 for going on."""
+        return _BLOCKED_SECONDS if self.action is Action.BLOCK else self.retry_after_seconds or 0.0
+
+    @property
+    def pushes_back(self) -> bool:
+        """True when the server has more to do than it can: it says so, or has not answered."""
+        return self.status in _TOO_MUCH or (self.unclear and not self.status)
+
 
 _RETRY = (Action.RETRY, DropReason.BUDGET_SPENT)
 _ISOLATE = (Action.ISOLATE, DropReason.REFUSED)
 _MISCONFIGURED = (Action.BLOCK, DropReason.CONFIG)
 _UNAUTHORISED = (Action.BLOCK, DropReason.AUTH)
 
+_TOO_MUCH = (429, 503)
+_BLOCKED_SECONDS = 60.0
 _GATEWAY_GAVE_UP = (502, 504)  # what is behind the gateway may go on
 
 _BY_STATUS = {

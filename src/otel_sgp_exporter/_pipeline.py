@@ -131,6 +131,7 @@ class Pipeline:
             state.is_final = True
             epoch = state.ledger.next_epoch()
             self._guard.work.notify_all()
+            self._guard.turn.notify_all()
         # Putting on disk what cannot be delivered takes time, too.
         give_up_at = self._close_deadline - (timeout_seconds * _SPOOLING_SHARE if self._spool else 0)
         self._wait_for(epoch, give_up_at, _STALLED_SECONDS)

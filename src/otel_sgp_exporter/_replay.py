@@ -101,7 +101,7 @@ class _Replay:
         pause_seconds = 0.0
         for event in deliver_spooled(self._delivery, self._spool, batch, Terms(lambda: deadline, time.sleep)):
             if isinstance(event, Returned):
-                self._why, pause_seconds = event.verdict.why, event.seconds
+                self._why, pause_seconds = event.verdict.why, event.verdict.silence_seconds
             elif isinstance(event, Settled) and event.ending.outcome is Outcome.DELIVERED:
                 self._delivered += len(event.records)
                 self._be_patient()

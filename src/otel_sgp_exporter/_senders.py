@@ -7,14 +7,15 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from . import _process
 from ._config import ProcessorConfig
-from ._delivery import Delivery, Event, Failed, Returned, Settled, Terms
+from ._delivery import Delivery, Event, Failed, Returned, Settled, Terms, Turn
 from ._guard import Guard
 from ._journal import Journal, say
-from ._outcome import DropReason, Ending, Outcome
+from ._outcome import DropReason, Ending, Outcome, Verdict
 from ._record import Phase, Record
 from ._rescue import SENDING_SECONDS, deliver_spooled, rescued, spilled
 from ._spool import Spool
@@ -26,7 +27,7 @@ _INTERNAL = Ending(Outcome.DROPPED, DropReason.INTERNAL)
 
 
 class _Batch(NamedTuple):
-    """Records in flight. The future ends with the batch; there are never more of them than senders."""
+    """What a sender has in hand. The future ends with the batch; there are never more of them than senders."""
 
     future: Future[None]
     records: Sequence[Record]
@@ -34,7 +35,10 @@ class _Batch(NamedTuple):
 
 
 class Senders:
-    """As many daemon threads as requests may be in flight, started with the first record.
+    """Daemon threads, started with the first record.
+
+    There are some more of them than requests may be in flight: they encode their batch and wait for their turn, so
+    that the next request goes as soon as one was answered.
 
     Args:
         guard: Of the state that batches are taken from.
@@ -61,7 +65,8 @@ class Senders:
         self._spool = spool
         self._close_deadline = close_deadline
         self._clock = delivery.clock
-        self._missing = config.max_concurrent_exports  # threads still to be started, and when
+        # Threads still to be started, and when.
+        self._missing = config.max_concurrent_exports + 2 + config.max_concurrent_exports // 4
         self._start_at = -float("inf")
         self._threads: list[threading.Thread] = []
         self._idle = 0
@@ -112,6 +117,8 @@ class Senders:
         """The state is closed: threads that wait for something else come to their end, too."""
         self._pressure.set()
         self._guard.ring()
+        with self._guard.locked():
+            self._guard.turn.notify_all()
 
     def is_one_of_ours(self) -> bool:
         """Whether this is a sender: a redactor, a callable key or a log handler has called back."""
@@ -158,13 +165,13 @@ class Senders:
         try:
             events = self._final(self._delivery.deliver(batch.records, self._terms(batch, deadline)))
             for event in rescued(events, self._spool):
-                self._happened(event, probe=batch.is_probe)
+                self._happened(event)
                 if not isinstance(event, Failed):
                     for record in event.records:
                         del unsettled[record.key]
         except BaseException:
             say(logging.ERROR, "A sender failed; %d records are lost", len(unsettled), traceback=True)
-            self._happened(Settled(list(unsettled.values()), _INTERNAL), probe=batch.is_probe)
+            self._happened(Settled(list(unsettled.values()), _INTERNAL))
         finally:
             with self._guard.locked() as state:
                 del self.in_flight[batch.future]
@@ -187,24 +194,43 @@ class Senders:
         return Terms(
             deadline=lambda: min(give_up_at, self._close_deadline()),
             wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
-            may_go_on=lambda: batch.is_probe or self._gate_is_open(),
+            turn=lambda: self._turn(give_up_at, is_probe=batch.is_probe),
             encoded=self._recharge,
             superseded=self._superseded,
         )
 
-    def _gate_is_open(self) -> bool:
+    @contextmanager
+    def _turn(self, give_up_at: float, *, is_probe: bool = False) -> Iterator[Turn]:
+        """Waits until one more request may be in flight; not granted when none may, or not in time."""
         with self._guard.locked() as state:
-            return state.gate.is_open
+            while (may_go := is_probe or state.gate.is_open) and not state.window.has_room:
+                left = min(give_up_at, self._close_deadline()) - self._clock()
+                if left <= 0:
+                    may_go = False
+                    break
+                self._guard.turn.wait(left)
+            if may_go:
+                state.window.enter()
+        turn = Turn(may_go)
+        try:
+            yield turn
+        finally:
+            if may_go:
+                self._answered(turn.verdict, is_probe=is_probe)
 
-    def _happened(self, event: Event, *, probe: bool) -> None:
-        now = self._clock()
+    def _answered(self, verdict: Verdict | None, *, is_probe: bool) -> None:
         with self._guard.locked() as state:
             was_open = state.gate.is_open
-            state.happened(event, now, probe=probe)
+            state.answered(verdict, self._clock(), is_probe=is_probe)
+            self._guard.turn.notify_all()
             if state.gate.is_open and not was_open:
                 self._guard.work.notify_all()
-            else:
-                self._guard.work.notify()
+
+    def _happened(self, event: Event) -> None:
+        now = self._clock()
+        with self._guard.locked() as state:
+            state.happened(event, now)
+            self._guard.work.notify()
             self._guard.progress.notify_all()
             lost = state.ledger.lost()
         self._journal.note(event, lost, now)
@@ -230,7 +256,7 @@ class Senders:
                 if not records:
                     self._pressure.clear()
             for event in spilled(records, spool, self._delivery):
-                self._happened(event, probe=False)
+                self._happened(event)
 
     def _replay_spooled(self) -> None:
         """After a success and with nothing else to do, send what an outage left behind."""
@@ -240,7 +266,11 @@ class Senders:
             if state.in_hurry or not state.lanes.is_idle or not state.just_delivered:
                 return
         give_up_at = self._clock() + min(self._config.export_timeout_millis / 1000, SENDING_SECONDS)
-        terms = Terms(lambda: min(give_up_at, self._close_deadline()), self.closing.wait)
+        terms = Terms(
+            deadline=lambda: min(give_up_at, self._close_deadline()),
+            wait=self.closing.wait,
+            turn=lambda: self._turn(give_up_at),
+        )
         try:
             claimed = self._spool.claim(self._config.max_export_batch_size, self._delivery.max_request_bytes)
             for event in deliver_spooled(self._delivery, self._spool, claimed, terms):

@@ -12,9 +12,10 @@ from ._gate import Gate
 from ._lanes import REASSERT_SECONDS, Lanes
 from ._ledger import Ledger, Stats
 from ._open_spans import OpenSpans
-from ._outcome import SUPERSEDED, DropReason, Ending, Outcome
+from ._outcome import SUPERSEDED, Action, DropReason, Ending, Outcome, Verdict
 from ._record import Phase, Record, SpanKey
 from ._repair import cancelled
+from ._window import Window
 
 _FIRST_SILENCE_SECONDS = 0.05
 _MAX_SILENCE_SECONDS = 8.0
@@ -36,6 +37,7 @@ class State:
         self.lanes = Lanes(config.max_queue_size, config.max_queue_bytes, (config.start_delay_millis or 0) / 1000)
         self.ledger = Ledger()
         self.gate = Gate()
+        self.window = Window(config.max_concurrent_exports)
         self.open_spans = OpenSpans()
         self.handed_off: dict[SpanKey, float] = {}
         """Spans that end elsewhere while their START is still here, and until when it may be sent."""
@@ -127,24 +129,37 @@ class State:
             self.ledger.ended(record, ending)
         return records
 
-    def happened(self, event: Event, now: float, *, probe: bool) -> None:
-        """Something became of records in flight; `probe` if they went through the gate alone."""
+    def answered(self, verdict: Verdict | None, now: float, *, is_probe: bool) -> None:
+        """A request is no longer in flight: what that means for all others. Without a verdict, nothing."""
+        self.window.leave()
+        if verdict is None:
+            return
+        if verdict.pushes_back:
+            self.window.narrow(now)
+        elif verdict.action is Action.DONE:
+            self.window.widen()
+        if verdict.silence_seconds:
+            self._keep_silent(verdict, now, is_probe=is_probe)
+        elif is_probe and verdict.action is not Action.RETRY:
+            self.gate.open()
+
+    def _keep_silent(self, verdict: Verdict, now: float, *, is_probe: bool) -> None:
+        # A server that asks for next to no silence, again and again, does not know what is good for it.
+        seconds = max(verdict.silence_seconds, min(_FIRST_SILENCE_SECONDS * 2**self._silences, _MAX_SILENCE_SECONDS))
+        if is_probe or self.gate.is_open:
+            self._silences = min(self._silences + 1, 10)
+        self.gate.shut(now + seconds, verdict.reason if verdict.action is Action.BLOCK else None)
+
+    def happened(self, event: Event, now: float) -> None:
+        """Something became of records in flight."""
         if isinstance(event, Failed):
             if event.verdict.unclear:
                 self.lanes.unclear(event.records, now)
         elif isinstance(event, Returned):
             for record, ending in self.lanes.give_back(event.records):
                 self.ledger.ended(record, ending)
-            if event.seconds:
-                # A server that asks for next to no silence, again and again, does not know what is good for it.
-                seconds = max(event.seconds, min(_FIRST_SILENCE_SECONDS * 2**self._silences, _MAX_SILENCE_SECONDS))
-                if probe or self.gate.is_open:
-                    self._silences = min(self._silences + 1, 10)
-                self.gate.shut(now + seconds, _beyond_waiting(event.verdict.reason))
         else:
             self._settled(event, now)
-            if probe and event.ending.outcome in (Outcome.DELIVERED, Outcome.REJECTED):
-                self.gate.open()
 
     def _settled(self, settled: Settled, now: float) -> None:
         delivered = self.just_delivered = settled.ending.outcome is Outcome.DELIVERED
@@ -174,11 +189,7 @@ class State:
 
     def stats(self) -> Stats:
         """The counts at this moment."""
-        return self.ledger.stats(self.lanes.in_flight, self.lanes.charged_bytes)
+        return self.ledger.stats(self.lanes.in_flight, self.lanes.charged_bytes, self.window.limit)
 
     def __repr__(self) -> str:
         return f"{self.lanes!r} {self.ledger!r} {self.gate!r}"
-
-
-def _beyond_waiting(reason: DropReason | None) -> DropReason | None:
-    return reason if reason in (DropReason.AUTH, DropReason.CONFIG) else None

@@ -24,6 +24,7 @@ from ._parse import token
 
 _CONNECT_SECONDS = 3.0
 _KEEPALIVE_SECONDS = 90.0
+_SMALL_REQUEST_BYTES = 128 * 1024
 _KEPT_REPLY_BYTES = 4096
 _DRAINED_REPLY_BYTES = 16 * 1024 * 1024
 
@@ -168,16 +169,31 @@ def _proxy_for(endpoint: str) -> httpcore.Proxy | None:
 
 
 class _DeadlineStream(httpcore.NetworkStream):
-    """A stream whose `timeout` arguments are deadlines of `time.monotonic`: every wait gets what is left."""
+    """A stream whose `timeout` arguments are deadlines of `time.monotonic`: every wait gets what is left.
+
+    A small request goes out in one piece, head and body: after every call of the system, a thread has to wait for the
+    interpreter.
+    """
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
+        self._unwritten = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._write_out(timeout)
         return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
+        if len(self._unwritten) + len(buffer) <= _SMALL_REQUEST_BYTES:
+            self._unwritten += buffer
+        else:
+            self._write_out(timeout)
+            self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
+
+    def _write_out(self, timeout: float | None) -> None:
+        buffer, self._unwritten = self._unwritten, b""
+        if buffer:
+            self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._stream.close()
