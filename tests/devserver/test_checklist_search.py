@@ -429,3 +429,11 @@ def test_projects(serve: Callable[..., Sgp], profile: str, setting: str, found: 
     with SGPClient(api_key="key", account_id="acme", base_url=sgp.server.url) as client:
         assert [span.id for span in client.spans.search(x_project_id="p")] == found
         assert [span.id for span in client.spans.search()] == ["a", "b", "c"]
+
+
+def test_a_large_trace_in_one_page(serve: Callable[..., Sgp]) -> None:
+    """Item 42: ten thousand spans, found one by one; looking through the trace for each would outlast the client."""
+    sgp = serve()
+    for first in range(0, 10_000, 1000):
+        sgp.put_ok(*(started(f"{n:04}") for n in range(first, first + 1000)))
+    assert sgp.found({"limit": 10_000}) == [f"{n:04}" for n in range(10_000)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from starlette.applications import Starlette
@@ -54,7 +55,8 @@ class SpanServer:
             self.viewer.page_route,
         ]
         starlette = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Refusal: _refusal})
-        self.app: ASGIApp = _HostCheck(starlette, LOCAL_NAMES | {host.lower(), f"[{host.lower()}]"})
+        names = LOCAL_NAMES | {host.lower(), f"[{host.lower()}]", *map(str.lower, settings.allowed_hosts)}
+        self.app: ASGIApp = _HostCheck(starlette, names, any_address=not _is_loopback(host))
 
     def stats(self, span_id: str | None = None) -> dict[str, Any]:
         """What arrived, and what became of it per span id; belongs to the reading thread."""
@@ -111,22 +113,41 @@ class SpanServer:
 
 
 class _HostCheck:
-    """Refuses requests whose Host header names another site: a page there could otherwise read the spans."""
+    """Refuses requests whose Host header names another site: a page there could otherwise read the spans.
 
-    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+    With `any_address` it may be any address: unlike a name, nobody else can make one lead here.
+    """
+
+    def __init__(self, app: ASGIApp, names: frozenset[str], any_address: bool) -> None:
         self._app = app
         self._names = names
+        self._any_address = any_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http" and self._name(scope) not in self._names:
+        if scope["type"] == "http" and not self._is_ours(self._name(scope)):
             app = json_response({"detail": "Invalid host header"}, 400)
         await app(scope, receive, send)
+
+    def _is_ours(self, name: str) -> bool:
+        return name in self._names or (self._any_address and _address(name.strip("[]")) is not None)
 
     @staticmethod
     def _name(scope: Scope) -> str:
         host: str = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         return host if host.endswith("]") else host.rpartition(":")[0] or host
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

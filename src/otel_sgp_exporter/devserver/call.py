@@ -48,14 +48,17 @@ async def _body(request: Request, settings: Settings) -> bytes:
         limit = min(limit, settings.max_body_bytes)
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > limit:
-        raise refused(413, f"Request body is larger than {limit} bytes")
+        raise _too_large(limit, int(announced))
     chunks: list[bytes] = []
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
-        if received > limit:
-            raise refused(413, f"Request body is larger than {limit} bytes")
-        chunks.append(chunk)
+        if received <= limit:
+            chunks.append(chunk)
+        elif received > _MOST_BODY_BYTES:
+            break
+    if received > limit:
+        raise _too_large(limit, received)
     return _unpacked(b"".join(chunks), request.headers.get("content-encoding", "identity"), settings, limit)
 
 
@@ -70,5 +73,11 @@ def _unpacked(body: bytes, encoding: str, settings: Settings, limit: int) -> byt
     except zlib.error:
         raise refused(400, "The body is not gzip") from None
     if len(unpacked) > limit:
-        raise refused(413, f"Request body is larger than {limit} bytes")
+        raise _too_large(limit, 0)
     return unpacked
+
+
+def _too_large(limit: int, size: int) -> Refusal:
+    """Most clients read an answer when they have sent everything; one that sends far too much is not waited for."""
+    headers = {"connection": "close"} if size > _MOST_BODY_BYTES else {}
+    return Refusal(413, {"detail": f"Request body is larger than {limit} bytes"}, headers)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
+
+_COUNT = re.compile("[0-9]{1,3}")  # whatever else a client sends must not fill the memory
 
 
 @dataclass
@@ -23,7 +26,8 @@ class Counters:
 
     def begin(self, request: Request, path: str) -> None:
         self.requests[f"{request.method} {path}"] += 1
-        self.retry_counts[request.headers.get("x-stainless-retry-count", "none")] += 1
+        retries = request.headers.get("x-stainless-retry-count", "none")
+        self.retry_counts[retries if retries == "none" or _COUNT.fullmatch(retries) else "other"] += 1
         self.puts_in_flight += request.method == "PUT"
         self.most_puts_in_flight = max(self.most_puts_in_flight, self.puts_in_flight)
 

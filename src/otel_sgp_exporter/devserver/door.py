@@ -23,6 +23,7 @@ from .settings import Settings
 RESET = 0
 """The status under which a request is counted whose connection was reset instead of answered."""
 _GONE = 499
+_WITHOUT_BODY = (204, 304)
 _DRIP_BYTES = 16
 _NO_FAULT = Fault()
 
@@ -87,7 +88,8 @@ class Endpoint:
             await _disconnected(request)
             return None
         if fault.status is not None:
-            response = json_response(fault.body, fault.status, fault.headers)
+            body = b"" if fault.status in _WITHOUT_BODY else encode(fault.body)
+            response = Response(body, fault.status, fault.headers, "application/json")
         if fault.drip_millis:
             return _Dripping(response, lambda: self._pause(request, fault.drip_millis / 1000))
         return response

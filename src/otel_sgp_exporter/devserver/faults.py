@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any
 
-from .fields import Parser, boolean, integer, mapping, number, parse_fields, string
+from .fields import BadValue, Parser, boolean, integer, mapping, number, parse_fields, string
 from .refusal import Problem, invalid, problem
 from .settings import Settings
 
+# The length is ours to say.
+_HEADER_NAME = re.compile(r"(?!content-length$|transfer-encoding$)[a-z0-9!#$%&'*+.^_`|~-]+", re.IGNORECASE)
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 # The standard normal's 95th percentile.
 _P95_DEVIATIONS = 1.6449
 
@@ -102,7 +106,11 @@ class Faults:
 
 
 def _headers(value: Any) -> dict[str, str]:
-    return {name: str(header) for name, header in mapping(value).items()}
+    headers = {name: str(header) for name, header in mapping(value).items()}
+    for name, header in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(header):
+            raise BadValue("header", f"{name!r} is no header that HTTP can carry")
+    return headers
 
 
 _FIELDS: dict[str, Parser] = {

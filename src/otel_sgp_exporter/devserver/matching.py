@@ -67,15 +67,17 @@ def _equals_any(value: Any, wanted: Any) -> bool:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif value is not None:
-        yield str(value)
+    """Every key and every value in it, as it is written; however deep, without recursion."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            for key, below in reversed(item.items()):
+                waiting += (below, key)
+        elif isinstance(item, list):
+            waiting += reversed(item)
+        elif item is not None:
+            yield str(item)
 
 
 @lru_cache(maxsize=64)

@@ -20,6 +20,8 @@ from .store import Store
 from .traces import TraceReader
 
 _BACKLOG = 2048
+# Who listens everywhere is found here, too.
+_REACHED_AT = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _STOP_SECONDS = 20.0
 _UVICORN: dict[str, Any] = {
     "http": "h11",
@@ -54,8 +56,8 @@ class DevServer:
     @property
     def url(self) -> str:
         """Known once the server has started."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        host = _REACHED_AT.get(self._host, self._host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
     def start(self) -> None:
         """Listen and serve in a background thread; OSError when the address cannot be had."""

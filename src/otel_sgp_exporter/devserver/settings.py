@@ -39,6 +39,7 @@ class Settings:
     profile: ProfileName = "tracing-pg"
     api_key: str | None = None  # None: any key will do, but there must be one
     account_id: str | None = None  # None: any account will do, but there must be one
+    allowed_hosts: tuple[str, ...] = ()  # names in the Host header besides this machine's own
     max_spans: int | None = 100_000  # the oldest are forgotten beyond it
 
     gzip_requests: Literal[415, "accept"] = 415
@@ -111,6 +112,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise ValueError(f"no setting is called {name!r}; there are {', '.join(get_type_hints(Settings))}")
     if value == "none":
         return name, None
+    if get_type_hints(Settings)[name] == tuple[str, ...]:
+        return name, tuple(value.split(","))
     try:
         return name, float(value) if "." in value else int(value)
     except ValueError:

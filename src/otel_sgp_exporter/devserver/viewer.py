@@ -28,6 +28,7 @@ _PAGE = Path(__file__).with_name("page.html")
 _MOST_WAIT_SECONDS = 20
 _LOOK_EVERY_SECONDS = 0.1
 _MOST_VERSION = 1 << 53
+_INT64_DIGITS = 19
 _PARAMS = {
     "after": integer(0, _MOST_VERSION),
     "before": integer(0, _MOST_VERSION),
@@ -60,7 +61,7 @@ class Viewer:
             Route("/traces", self._get_traces),
             Route("/traces/{trace_id:path}", self._get_trace),
             Route("/matches", self._get_matches),
-            Route("/spans/{key:int}", self._get_span),
+            Route("/spans/{key}", self._get_span),
         ]
 
     def close(self) -> None:
@@ -95,7 +96,9 @@ class Viewer:
         return json_response(await self._read(self._reader.matches, params["text"] or "", params["after"] or 0, before))
 
     async def _get_span(self, request: Request) -> Response:
-        found = await self._read(self._reader.span, request.path_params["key"])
+        key: str = request.path_params["key"]
+        is_key = key.isascii() and key.isdigit() and len(key) < _INT64_DIGITS
+        found = await self._read(self._reader.span, int(key)) if is_key else None
         if found is None:
             raise refused(404, "No such span, or it has been forgotten")
         return json_response(found)
