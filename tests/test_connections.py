@@ -1,0 +1,79 @@
+"""Connections: how long they are kept, and how much of an answer is worth reading."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from otel_sgp_exporter import SGPSpanExporter
+from support import StubServer, ended_span
+
+Made = Callable[..., SGPSpanExporter]
+
+
+@pytest.mark.parametrize(("quiet_seconds", "connections"), [(60, 1), (120, 2)])
+def test_a_connection_outlives_a_quiet_minute(
+    exporter_to: Made, server: StubServer, monkeypatch: pytest.MonkeyPatch, quiet_seconds: int, connections: int
+) -> None:
+    """No handshake for every batch of an agent that is seldom asked; but load balancers drop what is idle for long."""
+    exporter = exporter_to(server.url)
+    assert exporter.export([ended_span(1)]) is SpanExportResult.SUCCESS
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + quiet_seconds)  # the client's clock, not that of deadlines
+    assert exporter.export([ended_span(2)]) is SpanExportResult.SUCCESS
+    assert len({request.port for request in server.requests}) == connections
+
+
+def test_the_kernel_watches_idle_connections(
+    exporter_to: Made, server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a peer that is gone is noticed, and the connection not used again."""
+    made: list[int] = []
+    connect = socket.create_connection
+
+    def connected(*args: object, **options: object) -> socket.socket:
+        client = connect(*args, **options)  # type: ignore[arg-type]
+        made.append(client.fileno())
+        return client
+
+    monkeypatch.setattr(socket, "create_connection", connected)
+    assert exporter_to(server.url).export([ended_span(1)]) is SpanExportResult.SUCCESS
+    [number] = made
+    with socket.socket(fileno=number) as client:
+        watched = client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        client.detach()
+    assert watched
+
+
+@contextlib.contextmanager
+def endless(sent: list[int]) -> Iterator[str]:
+    """A server that says 200 and then never stops talking; `sent` are the bytes that it got rid of."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client, contextlib.suppress(OSError):
+                        client.recv(65536)
+                        client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n")
+                        while True:
+                            sent.append(client.send(b" " * 65536))
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_answer_without_end_is_left_early_and_is_an_answer(exporter_to: Made) -> None:
+    """The status was read: the server has taken the batch, and what else it tells is not worth the time."""
+    sent: list[int] = []
+    with endless(sent) as url:
+        exporter = exporter_to(url, export_timeout_millis=5000)
+        for number in range(2):
+            assert exporter.export([ended_span(number + 1)]) is SpanExportResult.SUCCESS
+    assert sum(sent) < 64 * 1024 * 1024

@@ -1,0 +1,135 @@
+"""Spans that go on living after we have looked at them: what is copied when, what is remembered, and what is held."""
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from otel_sgp_exporter import ConcurrentBatchSpanProcessor, _open_spans
+from otel_sgp_exporter._open_spans import OpenSpans
+from otel_sgp_exporter._record import Phase, Record
+from support import TRACE_ID, StubServer, upserts, wait_until
+
+Traced = Callable[..., tuple[TracerProvider, ConcurrentBatchSpanProcessor]]
+
+
+def test_a_start_says_what_was_so_when_the_span_started(server: StubServer, traced: Traced) -> None:
+    """Also when it is encoded later: the span that the SDK hands out is the live one."""
+    provider, processor = traced(server.url, schedule_delay_millis=600_000)
+    span = provider.get_tracer("t").start_span("as it started", attributes={"known": "then"})
+    span.set_attribute("known", "later")
+    span.set_attribute("more", "later")
+    span.add_link(SpanContext(TRACE_ID, 7, is_remote=False, trace_flags=TraceFlags(1)), {"known": "later"})
+    span.add_event("later")
+    span.update_name("later")
+    assert processor.force_flush()
+    [started] = server.items
+    assert "then" in str(started)
+    assert "later" not in str(started)
+    assert started["name"] == "as it started"
+    span.end()
+
+
+class Evicting(BoundedAttributes):
+    """Whoever reads it key by key meets one that the attribute limit has just evicted."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+
+def test_attributes_are_copied_in_one_step() -> None:
+    """Neither a new record nor a refreshed one reads a live span key by key."""
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("span")
+    assert isinstance(span, Span)
+    span._attributes = Evicting(attributes={"known": 1}, immutable=False)
+    with pytest.raises(KeyError):
+        dict(span.attributes or {})
+    record = Record(Phase.START, (1, 1), span)
+    assert record.attributes == {"known": 1}
+    span.set_attribute("more", 2)
+    record.started = span
+    record.refresh()
+    assert record.attributes == {"known": 1, "more": 2}
+
+
+class Enricher(SpanProcessor):
+    """Registered after ours."""
+
+    def on_start(self, span: Span, parent_context: object = None) -> None:
+        span.set_attribute("customer", "from a later processor")
+
+
+@pytest.mark.parametrize(("start_delay_millis", "in_start"), [(0, False), (20, True)])
+def test_what_a_later_processor_adds_is_in_the_end(
+    server: StubServer, traced: Traced, start_delay_millis: int, in_start: bool
+) -> None:
+    """The START cannot have it, unless it waits a little; the END repairs the row."""
+    provider, processor = traced(server.url, schedule_delay_millis=1, start_delay_millis=start_delay_millis)
+    provider.add_span_processor(Enricher())
+    span = provider.get_tracer("t").start_span("span")
+    wait_until(lambda: len(server.items) == 1)
+    span.end()
+    assert processor.force_flush()
+    start, end = server.items
+    assert ("from a later processor" in str(start)) is in_start
+    assert "from a later processor" in str(end)
+
+
+def test_a_running_span_is_not_held(server: StubServer, traced: Traced) -> None:
+    """Once its START is sent, the application is the only one that has it; SGP is told of its end all the same."""
+    provider, processor = traced(server.url, schedule_delay_millis=1, start_delay_millis=20)
+    span = provider.get_tracer("t").start_span("abandoned")
+    gone = weakref.ref(span)
+    wait_until(lambda: len(server.items) == 1 and processor.stats().pending == 0)
+    del span
+    gc.collect()
+    assert gone() is None
+    processor.shutdown()
+    assert [item["status"] for item in server.items] == ["SUCCESS", "CANCELED"]
+
+
+def start(span_id: int, size: int) -> Record:
+    return Record.of_fragment(Phase.START, (1, span_id), b"x" * size)
+
+
+@pytest.mark.parametrize(
+    ("limit", "size", "left"), [("_MAX_SPANS", 10, 20), ("_MAX_BYTES", 4, 5)], ids=["spans", "bytes"]
+)
+def test_spans_that_never_end_are_remembered_within_bounds(
+    monkeypatch: pytest.MonkeyPatch, limit: str, size: int, left: int
+) -> None:
+    """The oldest are forgotten."""
+    monkeypatch.setattr(_open_spans, limit, 20)
+    open_spans = OpenSpans()
+    for span_id in range(100):
+        open_spans.opened(start(span_id, size))
+    assert [key[1] for key in open_spans.take_all()] == list(range(100 - left, 100))
+    assert len(open_spans) == 0
+
+
+def test_a_span_larger_than_all_that_may_be_remembered_forgets_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not kept itself."""
+    monkeypatch.setattr(_open_spans, "_MAX_BYTES", 100)
+    open_spans = OpenSpans()
+    for span_id, size in enumerate((50, 101, 40)):
+        open_spans.opened(start(span_id, size))
+    assert [key[1] for key in open_spans.take_all()] == [0, 2]
+
+
+def test_a_span_ended_in_another_thread_or_twice_is_one_row(server: StubServer, traced: Traced) -> None:
+    """Wherever and however often it ends: one START, one END."""
+    provider, processor = traced(server.url)
+    spans: list[Any] = [provider.get_tracer("t").start_span(f"span {number}") for number in range(20)]
+    threads = [threading.Thread(target=span.end) for span in spans for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert processor.force_flush()
+    assert list(upserts(server.items).values()) == [["start", "end"]] * 20

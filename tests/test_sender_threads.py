@@ -1,0 +1,247 @@
+"""What runs in the sender threads: in which context they do, and what they survive of what is called there."""
+
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import context, trace
+from opentelemetry.metrics import Histogram, Meter, NoOpHistogram, NoOpMeter, NoOpMeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+
+from faults import behind, status
+from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
+from support import Answer, Request, StubServer, settings, wait_until
+
+Traced = Callable[..., tuple[TracerProvider, ConcurrentBatchSpanProcessor]]
+
+
+def is_suppressed() -> bool:
+    """Whether auto-instrumentation makes no spans here."""
+    return bool(context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY))
+
+
+def is_ours() -> bool:
+    return threading.current_thread().name.startswith("sgp-")
+
+
+# Where threads cannot be had.
+
+
+def test_without_any_thread_whoever_flushes_delivers(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the first span ends while the interpreter exits, which in 3.12 starts no threads any more."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("sgp-"):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(server.url)), max_export_batch_size=10)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    for _ in range(50):
+        provider.get_tracer("t").start_span("span").end()
+    assert processor.flush(5000).complete
+    provider.get_tracer("t").start_span("last").end()
+    processor.shutdown()
+    assert (processor.stats().delivered, processor.stats().pending) == (102, 0)
+
+
+# The context.
+
+
+def test_senders_do_not_inherit_the_span_that_started_them(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads take the context along under ThreadingInstrumentor, and by themselves in free-threaded Python 3.14."""
+
+    def start_with_context(thread: threading.Thread) -> None:
+        run, inherited = thread.run, contextvars.copy_context()
+        monkeypatch.setattr(thread, "run", lambda: inherited.run(run))
+        start(thread)
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start_with_context)
+    current: list[bool] = []
+
+    def redact(item: dict[str, Any]) -> dict[str, Any]:
+        current.append(trace.get_current_span().get_span_context().is_valid)
+        return item
+
+    processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(server.url), redact=redact))
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    current_span = trace.NonRecordingSpan(trace.SpanContext(1, 1, False, trace.TraceFlags(1)))
+    with trace.use_span(current_span):
+        provider.get_tracer("t").start_span("starts the threads").end()
+    assert processor.force_flush()
+    assert current == [False, False]
+    processor.shutdown()
+
+
+@pytest.fixture
+def bridge() -> Iterator[list[tuple[str, int, bool]]]:
+    """A log bridge: name, level and suppression of every line that is logged in threads of ours, at any level."""
+    lines: list[tuple[str, int, bool]] = []
+
+    class Bridge(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if is_ours():
+                lines.append((record.name, record.levelno, is_suppressed()))
+
+    root, handler = logging.getLogger(), Bridge()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield lines
+    root.setLevel(level)
+    root.removeHandler(handler)
+
+
+def test_the_client_s_request_lines_are_not_echoed_and_its_details_are_suppressed(
+    server: StubServer, traced: Traced, bridge: list[tuple[str, int, bool]]
+) -> None:
+    """httpx logs every request at INFO: a bridge from logs to spans would make a loop of that."""
+    provider, processor = traced(server.url)
+    provider.get_tracer("t").start_span("span").end()
+    assert processor.force_flush()
+    assert bridge, "httpcore tells its steps at DEBUG"
+    assert {suppressed for _, _, suppressed in bridge} == {True}
+    assert {name for name, level, _ in bridge if level >= logging.INFO} == set()
+
+
+# What is called there.
+
+
+class Probe:
+    """Called back by us: is it suppressed there, and does the processor still answer others meanwhile?"""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[bool, bool]] = []
+        self.processor: ConcurrentBatchSpanProcessor | None = None
+
+    def __call__(self) -> None:
+        if not is_ours() or self.processor is None:
+            return
+        other = threading.Thread(target=self.processor.stats)
+        other.start()
+        other.join(5)
+        self.found.append((is_suppressed(), not other.is_alive()))
+
+
+class Meters(NoOpMeterProvider):
+    """A provider of meters whose histograms call `record`."""
+
+    def __init__(self, record: Callable[[], object]) -> None:
+        self.record = record
+
+    def get_meter(self, *args: Any, **kwargs: Any) -> Meter:
+        provider = self
+
+        class Calls(NoOpHistogram):
+            def record(self, *args: Any, **kwargs: Any) -> None:
+                provider.record()
+
+        class Histograms(NoOpMeter):
+            def create_histogram(self, *args: Any, **kwargs: Any) -> Histogram:
+                return Calls("h")
+
+        return Histograms("m")
+
+
+def test_metrics_are_recorded_suppressed_and_without_the_lock(server: StubServer, traced: Traced) -> None:
+    """A reader that exports over HTTP must be no span of ours, and one that takes its time must stop nobody."""
+    probe = Probe()
+    provider, probe.processor = traced(server.url, meter_provider=Meters(probe))
+    provider.get_tracer("t").start_span("span").end()
+    assert probe.processor.force_flush()
+    assert set(probe.found) == {(True, True)}
+
+
+def test_a_log_line_is_written_suppressed_and_without_the_lock(traced: Traced) -> None:
+    """A handler may send the line somewhere, and may take its time."""
+    probe = Probe()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            probe()
+
+    logger, handler = logging.getLogger("otel_sgp_exporter"), Handler()
+    logger.addHandler(handler)
+    try:
+        with behind(status(422)) as url:
+            provider, probe.processor = traced(url)
+            provider.get_tracer("t").start_span("span").end()
+            probe.processor.flush()
+    finally:
+        logger.removeHandler(handler)
+    assert set(probe.found) == {(True, True)}
+
+
+def test_a_metric_that_raises_ends_no_sender(server: StubServer, traced: Traced) -> None:
+    """It kills the worker of the stock processor, and spans pile up."""
+
+    def fail() -> None:
+        raise RuntimeError("a broken meter")
+
+    provider, processor = traced(server.url, meter_provider=Meters(fail), max_concurrent_exports=2)
+    for _ in range(10):
+        provider.get_tracer("t").start_span("span").end()
+        assert processor.force_flush()
+    assert processor.stats().delivered == 20
+    assert sum(thread.name.startswith("sgp-export") for thread in threading.enumerate()) >= 2
+
+
+# When they wake up.
+
+
+def test_a_full_batch_goes_at_once(server: StubServer, traced: Traced) -> None:
+    """It waits for no schedule, however the wake-ups of the senders fall."""
+    provider, processor = traced(server.url, 20_000, 600_000, 10, start_delay_millis="off")
+    tracer = provider.get_tracer("t")
+
+    def make() -> None:
+        for _ in range(50):
+            tracer.start_span("span").end()
+
+    for round_ in range(1, 11):
+        threads = [threading.Thread(target=make) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        wait_until(lambda expected=200 * round_: processor.stats().delivered == expected, 5)  # type: ignore[misc]
+
+
+def test_a_batch_that_fills_one_by_one_goes_when_it_is_full(server: StubServer, traced: Traced) -> None:
+    """Whoever was woken for the first record waits for company: the last one has to wake it again."""
+    provider, processor = traced(server.url, 20_000, 600_000, 10, start_delay_millis="off")
+    senders = processor._pipeline._senders
+    for number in range(10):
+        assert server.requests == []
+        provider.get_tracer("t").start_span("span").end()
+        assert processor.stats().offered == number + 1  # so it is admitted
+        wait_until(lambda: senders._idle == len(senders._threads) or bool(server.requests))
+    wait_until(lambda: processor.stats().delivered == 10, 5)
+
+
+def test_a_batch_that_fills_while_all_senders_are_busy_goes_when_one_is_free(traced: Traced) -> None:
+    """Nobody slept when it filled, so nobody was woken: whoever comes back looks again."""
+    go_on = threading.Event()
+
+    def script(request: Request) -> Answer | None:
+        return Answer(after=lambda: go_on.wait(10)) if request.names[0] == "first" else None
+
+    with StubServer(script) as server:
+        provider, processor = traced(
+            server.url, 20_000, 600_000, 10, max_concurrent_exports=1, start_delay_millis="off"
+        )
+        tracer = provider.get_tracer("t")
+        for name in ("first", "then"):
+            for _ in range(10):
+                tracer.start_span(name).end()
+            wait_until(lambda: processor.stats().in_flight == 10)
+        go_on.set()
+        wait_until(lambda: processor.stats().delivered == 20, 5)
