@@ -57,7 +57,7 @@ class Encoder:
     def _redacted(self, item: dict[str, Any], redact: Redactor) -> dict[str, Any]:
         """What the user's redactor makes of `item`; without its content when the redactor fails."""
         try:
-            redacted = redact(item)
+            redacted = redact(orjson.loads(_encode(item)))  # a copy to change at will: the span's values are not ours
             if not isinstance(redacted, dict):
                 raise TypeError(f"redact returned {type(redacted).__name__}, not a dict")
             return redacted

@@ -118,7 +118,7 @@ class _Mapping:
         if "usage" in output and not billed and found and found.key != OUTPUT:
             output = {"output": output}
         if billed:
-            output["usage"] = usage
+            output = {**output, "usage": usage}  # not into it: it may be an attribute of the span
         elif usage:
             self.notes["usage_suppressed" if self.type in BILLED_TYPES else "aggregated_usage"] = usage
         return output

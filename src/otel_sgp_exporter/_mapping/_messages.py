@@ -27,7 +27,7 @@ _LANGCHAIN_TYPES = frozenset(
 )
 _LANGCHAIN_CLASSES = {"HumanMessage": "human", "AIMessage": "ai", "SystemMessage": "system", "ToolMessage": "tool"}
 
-_PLAIN_MESSAGE = {"role", "content"}
+_PLAIN_MESSAGE, _PARTED_MESSAGE, _PART = {"role", "content"}, {"role", "parts"}, {"type", "content"}
 _SPEECH = frozenset({"content", "contents", "parts", "tool_calls"})
 
 _TEXT, _CALL, _RESULT, _REASONING = "text", "call", "result", "reasoning"
@@ -71,8 +71,8 @@ def to_messages(item: Any) -> list[Message] | None:
         return [{"role": "user", "content": item}]
     if not isinstance(item, dict):
         return None
-    if item.keys() == _PLAIN_MESSAGE and isinstance(item["content"], str):
-        return [{"role": _role(item["role"] or "assistant"), "content": item["content"]}]
+    if (text := _only_text(item)) is not None:
+        return [{"role": _role(item["role"] or "assistant"), "content": text}]
     item = langchain_message(item) or item.get("message") or item
     if not isinstance(item, dict):
         return None
@@ -81,6 +81,17 @@ def to_messages(item: Any) -> list[Message] | None:
     if _is_langchain_type(item.get("type")) and "content" in item:
         return _assembled(_role(item["type"]), _parts_of(item), item)
     return _assembled("assistant", [item], {}) if "type" in item and _kind(item) else None
+
+
+def _only_text(item: Mapping[str, Any]) -> str | None:
+    """What a message says that has a role and one text, as most in a long history do; None for any other."""
+    keys, text = item.keys(), None
+    if keys == _PLAIN_MESSAGE:
+        text = item["content"]
+    elif keys == _PARTED_MESSAGE and isinstance(parts := item["parts"], list) and len(parts) == 1:
+        [part] = parts
+        text = part["content"] if isinstance(part, dict) and part.keys() == _PART and part["type"] == "text" else None
+    return text if isinstance(text, str) else None
 
 
 def langchain_message(item: Mapping[str, Any]) -> Message | None:

@@ -52,7 +52,7 @@ class Tidy:
             text = orjson.dumps(value)
         except (TypeError, ValueError, RecursionError):
             return self(value)
-        return orjson.loads(text) if _is_fit(text) else self(value)
+        return value if _is_fit(text) else self(value)
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """The value with everything that is too large, or not for reading, replaced by its size."""
