@@ -3,13 +3,14 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_sgp_exporter._lanes import QUEUE_FULL, REASSERT_SECONDS, Lanes
 from otel_sgp_exporter._ledger import Ledger
 from otel_sgp_exporter._outcome import DELIVERED, SUPERSEDED, DropReason, Ending, Outcome
 from otel_sgp_exporter._record import Phase, Record
+from support import TRACE_ID, ended_span
 
 TRACE = 0x4BF92F3577B34DA6A3CE929D0E0E4736
 PARENT = SpanContext(TRACE, 0xAA, is_remote=False)
@@ -143,6 +144,22 @@ def test_a_record_larger_than_the_whole_queue_costs_only_itself() -> None:
     giant = end(2, charged_bytes=1001)
     assert lanes.offer(giant, 0) == [(giant, QUEUE_FULL)]
     assert len(lanes) == 1
+
+
+def test_a_span_larger_than_the_whole_queue_goes_without_its_largest_parts() -> None:
+    """Its row says how much is missing; nobody else's place is taken."""
+    lanes = Lanes(MANY, 10_000)
+    waiting = end(1)
+    lanes.offer(waiting, 0)
+    span = ended_span(
+        2, attributes={"small": "kept", "large": "x" * 20_000}, events=[Event("e", {"text": "y" * 9_000})]
+    )
+    giant = Record(Phase.END, (TRACE_ID, 2), span)
+    assert giant.charged_bytes > 29_000
+    assert lanes.offer(giant, 0) == []
+    assert giant.attributes == {"small": "kept", "large": "[20000 bytes left out: too large for max_queue_bytes]"}
+    assert (giant.events, giant.dropped_events) == ((), 1)
+    assert lanes.take(MANY, LARGE, 1) == [waiting, giant]
 
 
 def test_a_record_that_grew_when_encoded_is_made_room_for_by_the_next_offer() -> None:

@@ -38,7 +38,6 @@ class Guard:
         self._admitted = admitted
         self._inbox: deque[Record] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()  # can be put into from anywhere, even from within a put
-        self._rung = False
         self._inside: set[int] = set()
         self._lock = threading.Lock()
         self.has_porter = False
@@ -55,8 +54,7 @@ class Guard:
         self._inbox.append(record)
         if not self.has_porter or record.charged_bytes >= _LARGE_BYTES or len(self._inbox) >= _MANY_RECORDS:
             self._admit_here()
-        elif not self._rung:
-            self._rung = True
+        elif self._bell.empty():
             self._bell.put(None)
 
     def answer_bell(self) -> None:
@@ -64,8 +62,7 @@ class Guard:
         self.has_porter = True
         closed = False
         while not closed:
-            self._bell.get()
-            self._rung = False  # before looking, so that whatever comes from now on rings again
+            self._bell.get()  # before looking, so that whatever comes from now on rings again
             with self.locked() as state:
                 closed = state.closed
         self.has_porter = False

@@ -71,7 +71,9 @@ class Lanes:
         if record.phase is Phase.START:
             return self._offer_start(record)
         if record.charged_bytes > self._max_bytes:
-            return [(record, QUEUE_FULL)]
+            record.abridge(self._max_bytes // 2)
+            if record.charged_bytes > self._max_bytes:
+                return [(record, QUEUE_FULL)]
         ended = self._offer_end(record)
         if self._exceeds(0, 0):
             ended += self._shed()
@@ -180,7 +182,7 @@ class Lanes:
         return sum(map(len, queues)) >= max_records or sum([queue.charged_bytes for queue in queues]) >= max_bytes
 
     def next_due(self, linger_seconds: float, *, hurry: bool = False) -> float | None:
-        """When the oldest record has waited long enough to be taken; with `hurry` it always has. None when there is none."""
+        """When the oldest record has waited long enough, which in a `hurry` it always has; None when there is none."""
         due = [queue.oldest().offered_at + linger_seconds for queue in (self._ends, self._explaining_ends) if queue]
         if self._starts:
             due.append(self._starts.oldest().offered_at + max(linger_seconds, self._start_delay_seconds))

@@ -18,6 +18,7 @@ Receipt: TypeAlias = "Callable[[Record, Any], object]"
 
 # A record's own cost beside its values: the objects around them, and the resource fields that every item repeats.
 _FIXED_BYTES = 1024
+_EVENT_BYTES = 256
 _UNSET = Status(StatusCode.UNSET)
 _MAX_DEPTH = 8
 
@@ -91,6 +92,8 @@ class Record:
             self.dropped_links = span.dropped_links
         self.explains_trace = phase is Phase.END and self._explains_trace()  # last to give up under pressure
         self.charged_bytes = _FIXED_BYTES + _size(self.attributes)
+        if self.events:
+            self.charged_bytes += _size_of_events(self.events)
         self.fragment: bytes | None = None
         self.ancestor: int | None = None  # the span to link instead of a parent that is not exported; 0 for none
         self.started: ReadableSpan | None = None  # the running span of a START that may be refreshed
@@ -134,6 +137,23 @@ class Record:
             superseded.receipts.extend(self.receipts or ())
             self.receipts, superseded.receipts = superseded.receipts, None
 
+    def abridge(self, max_bytes: int) -> None:
+        """For an END that is larger than all that may be held: leave out what is largest, and say how large it was."""
+        if self.fragment is not None:
+            return
+        attributes = dict(self.attributes)
+        sizes = {key: _size({key: value}) for key, value in attributes.items()}
+        for key in sorted(sizes, key=sizes.__getitem__, reverse=True):
+            if self.charged_bytes <= max_bytes or sizes[key] < _FIXED_BYTES:
+                break
+            attributes[key] = f"[{sizes[key]} bytes left out: too large for max_queue_bytes]"
+            self.charged_bytes -= sizes[key] - len(attributes[key])
+        self.attributes = attributes
+        if self.charged_bytes > max_bytes:
+            self.charged_bytes -= _size_of_events(self.events)
+            self.dropped_events += len(self.events)
+            self.events = ()
+
     def seal(self, fragment: bytes) -> None:
         """From here on the record is its encoded item."""
         self.fragment = fragment
@@ -164,6 +184,10 @@ def _size(attributes: Mapping[Any, Any]) -> int:
     for value in attributes.values():
         total += len(value) if type(value) is str and value.isascii() else _nested_size(value, _MAX_DEPTH)
     return total
+
+
+def _size_of_events(events: Sequence[Event]) -> int:
+    return sum(_EVENT_BYTES + _size(_copied(event.attributes)) for event in events)
 
 
 def _nested_size(value: Any, depth: int) -> int:
