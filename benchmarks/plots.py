@@ -21,16 +21,14 @@ class Plot(NamedTuple):
     labels: Sequence[str] = ()
     xs: Sequence[float] = ()
     x_unit: str = ""
-    limit: float | None = None
-    """A line to be compared with, for bars."""
 
     def svg(self) -> str:
         return _lines(self) if self.xs else _bars(self)
 
 
 def _bars(plot: Plot) -> str:
-    values = [value for series in plot.series.values() for value in series if not isfinite(value)]
-    most = max([*values, plot.limit or 0, 1e-12])
+    values = [value for series in plot.series.values() for value in series if isfinite(value)]
+    most = max([*values, 1e-12])
     scale = (WIDTH - LEFT - RIGHT) / most
     parts, y = [], TOP
     for number, label in enumerate(plot.labels):
@@ -41,10 +39,6 @@ def _bars(plot: Plot) -> str:
             parts.append(_text(LEFT + width + 5, y + BAR - 5, _short(series[number]), "start"))
             y += BAR
         y += ROW - BAR
-    if plot.limit is not None:
-        x = LEFT + plot.limit * scale
-        parts.append(f'<line x1="{x:.0f}" y1="{TOP - 6}" x2="{x:.0f}" y2="{y}" stroke="#333" stroke-dasharray="4 3"/>')
-        parts.append(_text(x, y + 12, f"limit {_short(plot.limit)}", "middle"))
     return _picture(plot, y + 20, parts)
 
 

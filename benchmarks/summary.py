@@ -39,9 +39,8 @@ def summary(found: Mapping[str, Section]) -> str:
     for pick in PICKS:
         if pick.workload in found:
             ours = value_of(found[pick.workload], pick, pick.ours)
-            rows.append(
-                [pick.words, ours, *(ratio(value_of(found[pick.workload], pick, name), ours) for name in PEERS)]
-            )
+            theirs = [ratio(value_of(found[pick.workload], pick, name), ours) for name in PEERS]
+            rows += [[pick.words, ours, *theirs]] if ours is not None else []
     return table(("", OURS, *PEERS), rows)
 
 

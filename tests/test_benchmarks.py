@@ -14,9 +14,10 @@ sys.path.insert(0, str(BENCHMARKS))
 from contenders import Contender  # noqa: E402
 from drivers import DRIVERS, OURS, SENDS, available  # noqa: E402
 from harness import against, rotated  # noqa: E402
-from plots import Plot  # noqa: E402
+from plots import COLOURS, LEFT, RIGHT, WIDTH, Plot  # noqa: E402
 from saturation import produce  # noqa: E402
 from sizes import TINY  # noqa: E402
+from stub_records import Request, report  # noqa: E402
 from suite import WORKLOADS  # noqa: E402
 from tables import Section  # noqa: E402
 
@@ -87,6 +88,28 @@ def test_every_driver_delivers(name: str) -> None:
         assert {2} == {span.upserts for span in seen.spans.values()}
 
 
+def request(arrived: float, answered: float, *, end: bool) -> Request:
+    """A request with the START or the END of span 7."""
+    ended = ',"end_timestamp":"2026-11-21T00:00:01Z"' if end else ""
+    body = f'{{"items":[{{"name":"span-0000007","start_timestamp":"2026-11-21T00:00:00Z"{ended}}}]}}'
+    sent = Request(False, memoryview(body.encode()), keep=True)
+    sent.arrived, sent.answered = arrived, answered
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("end_from", "end_to", "overlaps", "late_starts"), [(2.0, 3.0, 0, 0), (1.5, 3.0, 1, 0), (1.5, 1.8, 1, 1)]
+)
+def test_the_stub_tells_when_the_order_was_wrong(
+    end_from: float, end_to: float, overlaps: int, late_starts: int
+) -> None:
+    """A START that is under way from 1 to 2 when its END comes, and one that is answered after it."""
+    seen = report([request(1.0, 2.0, end=False), request(end_from, end_to, end=True)])
+    assert (overlaps, late_starts) == (seen["overlaps"], seen["late_starts"])
+    assert {7: [2.0, end_to, 2]} == seen["spans"]
+    assert 1 + overlaps == seen["most_in_flight"]
+
+
 def test_a_backend_over_its_capacity_refuses() -> None:
     """The stub counts what it refused, and what it took in the end."""
     options = ("--latency", "fixed:20", "--capacity", "1", "--over", "429")
@@ -111,9 +134,16 @@ def test_numbers_are_shown_with_the_digits_that_matter() -> None:
     ]
 
 
+def test_bars_are_as_long_as_what_they_show() -> None:
+    """The longest fits into the picture."""
+    root = ElementTree.fromstring(Plot("t", "ms", {"x": [1.0, 4.0]}, ["a", "b"]).svg())
+    widths = [float(rect.get("width", "")) for rect in root if rect.get("fill") == COLOURS[0]]
+    assert [pytest.approx(widths[1] / 4), WIDTH - LEFT - RIGHT] == widths
+
+
 def test_plots_survive_what_cannot_be_drawn() -> None:
     """Nothing measured, nothing arrived, names that are markup."""
-    bars = Plot("a < b", "ms", {"x": [float("nan"), float("inf"), 0.0]}, ["n", "i", "&"], limit=3)
+    bars = Plot("a < b", "ms", {"x": [float("nan"), float("inf"), 0.0]}, ["n", "i", "&"])
     lines = Plot("growth", "µs", {"x": [1.0, 0.0]}, xs=[10, 100])
     for plot in (bars, lines):
         assert ElementTree.fromstring(plot.svg()).tag.endswith("svg")
