@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
@@ -172,20 +171,27 @@ def test_listening_everywhere() -> None:
     assert parse_setting("allowed_hosts=sgp,build-7") == ("allowed_hosts", ("sgp", "build-7"))
 
 
-def test_two_readers_and_a_stop() -> None:
-    """A long search under way does not keep the server from ending."""
-    with Sgp() as sgp:
-        for first in range(0, 6000, 1000):
+def test_searches_end_with_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the one under way nor those that wait hold up the end, and nobody is told of a failure."""
+    with Sgp(database=None, max_spans=None) as sgp:
+        for first in range(0, 20_000, 1000):
             sgp.put_ok(*(ended(str(n), input={"text": "word " * 50}) for n in range(first, first + 1000)))
-        replies: list[Any] = []
+        began = threading.Barrier(41)
 
-        def search() -> None:
-            try:
-                replies.append(sgp.search({"limit": 10_000}, search_texts=["word", "words"]).status_code)
-            except httpx.TransportError as error:
-                replies.append(error)
+        def search() -> int:
+            with sgp.as_account("acme") as http:
+                began.wait()
+                try:
+                    return http.post("/v5/spans/search", json={"search_texts": ["word", "words"]}).status_code
+                except httpx.TransportError:  # had not arrived yet
+                    return 503
 
-        searching = threading.Thread(target=search)
-        searching.start()
-    searching.join(10)
-    assert len(replies) == 1
+        with ThreadPoolExecutor(40) as pool:
+            replies = [pool.submit(search) for _ in range(40)]
+            began.wait()
+            for _ in range(20):
+                sgp.http.get("/v5/spans/0")
+            sgp.server.stop()
+        assert {reply.result() for reply in replies} <= {200, 503}
+        sgp.server.start()  # the block stops it again
+    assert caplog.records == []

@@ -22,7 +22,7 @@ from .codec import decode
 from .counters import Counters
 from .door import Door, Endpoint, json_response
 from .faults import Faults, parse_fault
-from .refusal import Refusal
+from .refusal import Refusal, refused
 from .settings import Settings
 from .store import Store
 from .traces import TraceReader
@@ -69,6 +69,11 @@ class SpanServer:
             **({} if span_id is None else {"spans": self.store.arrivals(self._primary, span_id)}),
         }
 
+    def stop(self) -> None:
+        """Let every wait and every search end; belongs to the event loop's thread."""
+        self.door.stopping.set()
+        self.store.interrupt()
+
     def close(self) -> None:
         self.writing.shutdown()
         self.reading.shutdown()
@@ -79,7 +84,7 @@ class SpanServer:
             ("PUT", "/v5/spans/batch", api.upsert_batch, self.writing),
             ("POST", "/v5/spans/batch", api.create_batch, self.writing),
             ("POST", "/v5/spans", api.create, self.writing),
-            ("POST", "/v5/spans/search", api.search, self.reading),
+            ("POST", "/v5/spans/search", self._while_serving(api.search), self.reading),
             ("PATCH", "/v5/spans/{span_id:path}", api.update, self.writing),
             ("GET", "/v5/spans/{span_id:path}", api.retrieve, self.writing),
         ]
@@ -87,6 +92,16 @@ class SpanServer:
             Route(path, Endpoint(self.door, path, operation, executor), methods=[method])
             for method, path, operation, executor in operations
         ]
+
+    def _while_serving(self, operation: Callable[[Call], bytes]) -> Callable[[Call], bytes]:
+        """For what may take long: it does not begin when the server is to stop."""
+
+        def serve(call: Call) -> bytes:
+            if self.door.stopping.is_set():
+                raise refused(503, "The server is stopping")
+            return operation(call)
+
+        return serve
 
     def _standin_routes(self) -> list[Route]:
         return [

@@ -104,7 +104,8 @@ class Endpoint:
             unreadable = invalid([problem("json_invalid", ("body",), str(error), {})])
             return json_response(unreadable.body, unreadable.status)
         except sqlite3.Error:
-            _logger.exception("the store failed")
+            if not self._door.stopping.is_set():  # which interrupts what is under way
+                _logger.exception("the store failed")
             return json_response({"detail": "The trace store failed"}, 503, {"retry-after": "1"})
         except Exception:
             _logger.exception("%s failed", self._path)

@@ -11,6 +11,7 @@ from .codec import decode
 
 _GROUPS: dict[str, Callable[[Iterable[bool]], bool]] = {"$or": any, "$and": all}
 _SAYING = ("name", "group_id", "input", "output", "metadata", "expected")
+_PLAIN = re.compile(r"[ !#-\[\]-~]*")  # JSON writes these as they are
 _WORDS = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+){0,7}")
 
 
@@ -32,8 +33,10 @@ def text_matches(document: bytes, search: str) -> bool:
     fields as whole words when it is made of words, else as a substring. With `compounds`, hosts, paths and addresses
     are one word each. A span of one of the trace ids matches whatever the terms.
     """
-    span = decode(document)
     wanted = _decoded(search)
+    if not wanted["trace_ids"] and not all(may_say(document, term["text"]) for term in wanted["terms"]):
+        return False
+    span = decode(document)
     if span["trace_id"] in wanted["trace_ids"]:
         return True
     name = span["name"].casefold() if "name" in wanted["fields"] else ""
@@ -46,11 +49,16 @@ def text_matches(document: bytes, search: str) -> bool:
 
 def says(document: bytes, text: str) -> bool:
     """Whether the name, the group or any text or key of what the span carries contains `text`, case-insensitively."""
+    if not may_say(document, text):
+        return False
     wanted = text.casefold()
-    if wanted.isascii() and wanted.isalnum() and wanted.encode() not in document.lower():
-        return False  # by far the fastest way to most answers
     span = decode(document)
     return any(wanted in said.casefold() for field in _SAYING for said in _texts(span[field]))
+
+
+def may_say(document: bytes, text: str) -> bool:
+    """False when the text is certain not to be in the document: by far the fastest way to most answers."""
+    return not _PLAIN.fullmatch(text) or text.lower().encode() in document.lower()
 
 
 def _meets(metadata: dict[str, Any], wanted: dict[str, Any], composed: bool) -> bool:

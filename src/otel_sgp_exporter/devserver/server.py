@@ -84,7 +84,7 @@ class DevServer:
 
     def stop(self) -> None:
         """Answer what is in flight at once, and close everything."""
-        self._loop.call_soon_threadsafe(self._spans.door.stopping.set)
+        self._loop.call_soon_threadsafe(self._spans.stop)
         self._uvicorn.should_exit = True
         self._thread.join(_STOP_SECONDS)  # a daemon: what still hangs then ends with the process
         self._undo.close()

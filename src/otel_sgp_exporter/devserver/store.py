@@ -123,6 +123,10 @@ class Store:
         rows = (dict(zip(names, row, strict=True)) for row in cursor)
         return [{**row, "document": decode(row["document"])} for row in rows]
 
+    def interrupt(self) -> None:
+        """End what is being read with sqlite3.OperationalError; from any thread."""
+        self._reader.interrupt()
+
     def close(self) -> None:
         self._connections.close()
 
