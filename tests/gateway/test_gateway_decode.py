@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 
 import orjson
@@ -9,12 +10,13 @@ import pytest
 from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
-from otlp import TRACE_ID, Span, attributes, request_of, span
+from otlp import TRACE_ID, ExportTraceServiceRequest, Span, attributes, request_of, span
 
 from otel_sgp_exporter.gateway import decode as decode_module
 from otel_sgp_exporter.gateway.decode import Encoding, decode
 from otel_sgp_exporter.gateway.refusal import Refusal
 from otel_sgp_exporter.gateway.spans import records_of
+from otel_sgp_exporter.gateway.wire import MAX_SPAN_BYTES, Incoming, Invalid
 
 WHOLE = request_of(
     span(
@@ -34,6 +36,14 @@ WHOLE = request_of(
 )
 
 
+def _field(number: int, data: bytes) -> bytes:
+    size, length = bytearray(), len(data)
+    while length > 0x7F:
+        size.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes([number << 3 | 2, *size, length]) + data
+
+
 def as_json(**changed: object) -> dict[str, object]:
     """One span as the specification writes it: ids in hex, 64-bit integers as text."""
     written = {
@@ -48,8 +58,23 @@ def as_json(**changed: object) -> dict[str, object]:
     return {"resourceSpans": [{"scopeSpans": [{"spans": [written]}]}]}
 
 
+def spans_of(body: bytes, encoding: Encoding) -> list[Incoming | Invalid]:
+    return list(decode(body, encoding))
+
+
 def decoded(written: object) -> Span:
-    return decode(orjson.dumps(written), Encoding.JSON).resource_spans[0].scope_spans[0].spans[0]
+    [found] = spans_of(orjson.dumps(written), Encoding.JSON)
+    assert isinstance(found, Incoming)
+    return found.span
+
+
+def expected_of(request: ExportTraceServiceRequest) -> list[Incoming]:
+    return [
+        Incoming(each, resource_spans.resource.SerializeToString(), scope_spans.scope.SerializeToString())
+        for resource_spans in request.resource_spans
+        for scope_spans in resource_spans.scope_spans
+        for each in scope_spans.spans
+    ]
 
 
 def test_json_and_protobuf_of_one_request_are_the_same() -> None:
@@ -63,8 +88,56 @@ def test_json_and_protobuf_of_one_request_are_the_same() -> None:
             each["parentSpanId"] = original.parent_span_id.hex()
         for link, linked in zip(each.get("links", []), original.links, strict=True):
             link |= {"traceId": linked.trace_id.hex(), "spanId": linked.span_id.hex()}
-    assert decode(orjson.dumps(written), Encoding.JSON) == WHOLE
-    assert decode(WHOLE.SerializeToString(), Encoding.PROTOBUF) == WHOLE
+    assert expected_of(WHOLE) == spans_of(orjson.dumps(written), Encoding.JSON)
+    assert expected_of(WHOLE) == spans_of(WHOLE.SerializeToString(), Encoding.PROTOBUF)
+
+
+def test_a_request_of_many_resources_is_read_whole() -> None:
+    """Also where a message brings its children before its resource, and fields that are not known yet."""
+    request = request_of(span(1), span(2), resource={"service.name": "a"})
+    request.MergeFrom(request_of(span(3), resource={"service.name": "b"}))
+    request.resource_spans[0].scope_spans.add().spans.append(span(4))
+    request.resource_spans.add().scope_spans.add()
+    reversed_ = b"".join(
+        _field(1, _field(2, b"".join(_field(2, each.SerializeToString()) for each in scope_spans.spans)) + resource)
+        for resource_spans in request.resource_spans
+        for scope_spans in resource_spans.scope_spans
+        for resource in [_field(1, resource_spans.resource.SerializeToString())]
+    )
+    unknown = b"\x98\x06\x01" + b"\x9d\x06abcd" + b"\x99\x06abcdefgh" + _field(15, b"later")
+    expected = expected_of(request)
+    assert expected == spans_of(unknown + request.SerializeToString() + unknown, Encoding.PROTOBUF)
+    assert [each.span for each in expected] == [each.span for each in spans_of(reversed_, Encoding.PROTOBUF)]
+
+
+@pytest.mark.parametrize("size", range(1, len(WHOLE.SerializeToString())))
+def test_a_request_cut_anywhere_is_refused(size: int) -> None:
+    with pytest.raises(Refusal):
+        spans_of(WHOLE.SerializeToString()[:size], Encoding.PROTOBUF)
+
+
+def test_a_span_that_is_too_large_is_named_and_its_neighbours_go_on() -> None:
+    huge = span(2, attributes=attributes({"text": "x" * MAX_SPAN_BYTES}))
+    found = spans_of(request_of(span(1), huge, span(3)).SerializeToString(), Encoding.PROTOBUF)
+    assert [Incoming, Invalid, Incoming] == [type(each) for each in found]
+    assert str(found[1].span).startswith("0000000000000002 of trace 4bf92f35")
+
+
+def test_a_span_of_more_parts_than_memory_should_hold_is_named() -> None:
+    """An empty event takes two bytes on the wire, and eighty in memory."""
+    many = span(2).SerializeToString() + b"\x5a\x00" * 200_000
+    [found] = spans_of(_field(1, _field(2, _field(2, many))), Encoding.PROTOBUF)
+    assert isinstance(found, Invalid)
+    assert "attributes, events and links" in found.why
+
+
+@pytest.mark.parametrize(
+    "empty", [b"\x0a\x00", _field(1, b"\x12\x00" * 100_000), _field(1, _field(2, b"\x12\x00" * 9))]
+)
+def test_more_empty_messages_than_time_should_be_spent_on_are_refused(empty: bytes) -> None:
+    with pytest.raises(Refusal) as refused:
+        spans_of(empty * 400_000 if len(empty) < 100 else empty * 4, Encoding.PROTOBUF)
+    assert "300000" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +184,7 @@ def test_an_id_that_is_no_hex_costs_its_span_and_not_the_request() -> None:
 )
 def test_what_is_no_request_in_json_is_refused(body: bytes) -> None:
     with pytest.raises(Refusal) as refused:
-        decode(body, Encoding.JSON)
+        spans_of(body, Encoding.JSON)
     assert refused.value.status == 400
     assert refused.value.retry_after_seconds is None
 
@@ -120,27 +193,19 @@ def test_values_nested_deeper_than_protobuf_allows_are_refused() -> None:
     nested = b'{"arrayValue": {"values": [' * 200 + b"{}" + b"]}}" * 200
     written = orjson.dumps(as_json(attributes=[{"key": "deep", "value": "HERE"}]))
     with pytest.raises(Refusal):
-        decode(written.replace(b'"HERE"', nested), Encoding.JSON)
+        spans_of(written.replace(b'"HERE"', nested), Encoding.JSON)
     core = b"\x0a\x01x"  # an AnyValue with a text, in 200 arrays
     for _ in range(200):
         core = _field(5, _field(1, core))
     deep = _field(1, _field(2, _field(2, _field(9, b"\x0a\x01k" + _field(2, core)))))
     with pytest.raises(Refusal):
-        decode(deep, Encoding.PROTOBUF)
-
-
-def _field(number: int, data: bytes) -> bytes:
-    size, length = bytearray(), len(data)
-    while length > 0x7F:
-        size.append(length & 0x7F | 0x80)
-        length >>= 7
-    return bytes([number << 3 | 2, *size, length]) + data
+        spans_of(deep, Encoding.PROTOBUF)
 
 
 def test_json_of_more_values_than_memory_should_hold_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_module, "_MAX_JSON_VALUES", 100)
     with pytest.raises(Refusal) as refused:
-        decode(b"[" + b"{}," * 100 + b"{}]", Encoding.JSON)
+        spans_of(b"[" + b"{}," * 100 + b"{}]", Encoding.JSON)
     assert refused.value.status == 413
 
 
@@ -180,13 +245,10 @@ def test_a_request_with_broken_bytes_is_a_request_or_refused(data: st.DataObject
 
 
 def _take(body: bytes, encoding: Encoding) -> None:
-    try:
-        request = decode(body, encoding)
-    except Refusal:
-        return
-    list(records_of(request))
+    with contextlib.suppress(Refusal):
+        list(records_of(decode(body, encoding)))
 
 
 def test_gzip_is_no_request() -> None:
     with pytest.raises(Refusal):
-        decode(gzip.compress(WHOLE.SerializeToString()), Encoding.PROTOBUF)
+        spans_of(gzip.compress(WHOLE.SerializeToString()), Encoding.PROTOBUF)

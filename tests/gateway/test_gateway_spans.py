@@ -14,8 +14,10 @@ from otlp import START_NS, TRACE_ID, ExportTraceServiceRequest, Span, attributes
 
 from otel_sgp_exporter._mapping import TraceMemory, to_item
 from otel_sgp_exporter._record import Phase, Record
-from otel_sgp_exporter.gateway.spans import MAX_ORIGIN_BYTES, Invalid, records_of
+from otel_sgp_exporter.gateway.decode import Encoding, decode
+from otel_sgp_exporter.gateway.spans import MAX_ORIGIN_BYTES, records_of
 from otel_sgp_exporter.gateway.values import MAX_ATTRIBUTES, MAX_KEY_CHARACTERS, MAX_VALUES
+from otel_sgp_exporter.gateway.wire import Invalid
 
 sys.path.append(str(Path(__file__).parents[1] / "mapping"))
 
@@ -33,8 +35,12 @@ UNSENDABLE = {("edge__sdk_1_45_2", "exc")}
 """Its status is no text of UTF-8: the SDK's OTLP exporter fails on it."""
 
 
+def records_in(request: ExportTraceServiceRequest) -> list[Record | Invalid]:
+    return list(records_of(decode(request.SerializeToString(), Encoding.PROTOBUF)))
+
+
 def only(request: ExportTraceServiceRequest) -> Record:
-    [record] = records_of(request)
+    [record] = records_in(request)
     assert isinstance(record, Record)
     return record
 
@@ -119,7 +125,7 @@ def test_a_pending_root_has_no_parent() -> None:
     ],
 )
 def test_a_span_that_cannot_be_is_named_and_its_neighbours_go_on(broken: Span, why: str) -> None:
-    first, invalid, last = records_of(request_of(span(1), broken, span(2)))
+    first, invalid, last = records_in(request_of(span(1), broken, span(2)))
     assert isinstance(first, Record)
     assert isinstance(last, Record)
     assert isinstance(invalid, Invalid)
@@ -223,7 +229,7 @@ def test_a_link_without_whole_ids_is_dropped_and_counted() -> None:
 
 def test_spans_of_a_resource_that_is_too_large_are_named() -> None:
     """Each of them would repeat it."""
-    [invalid] = records_of(request_of(span(), resource={"huge": "x" * MAX_ORIGIN_BYTES}))
+    [invalid] = records_in(request_of(span(), resource={"huge": "x" * MAX_ORIGIN_BYTES}))
     assert isinstance(invalid, Invalid)
     assert str(MAX_ORIGIN_BYTES) in invalid.why
 

@@ -1,15 +1,16 @@
-"""Bytes to the OTLP request that they stand for, from protobuf or JSON. Pure."""
+"""Bytes to the spans of the OTLP request that they stand for, from protobuf or JSON. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 
 import orjson
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from .otlp_json import ERRORS, request_fields
+from .otlp_json import ERRORS, incoming_json
 from .refusal import malformed, too_large
+from .wire import Incoming, Invalid, WireError, incoming
 
 # A value in JSON is one or two bytes and 50 to 200 in memory; text of the same size is nothing to fear.
 _MAX_JSON_VALUES = 3_000_000
@@ -22,26 +23,17 @@ class Encoding(Enum):
     JSON = "application/json"
 
 
-def decode(body: bytes, encoding: Encoding) -> ExportTraceServiceRequest:
-    """The request in `body`. Raises Refusal."""
-    return _from_json(body) if encoding is Encoding.JSON else _from_protobuf(body)
-
-
-def _from_protobuf(body: bytes) -> ExportTraceServiceRequest:
+def decode(body: bytes, encoding: Encoding) -> Iterator[Incoming | Invalid]:
+    """The spans in `body`, one after the other. Raises Refusal, possibly after some of them."""
     try:
-        return ExportTraceServiceRequest.FromString(body)
-    except DecodeError:
-        raise malformed("The body is no ExportTraceServiceRequest in protobuf") from None
+        yield from incoming(body) if encoding is Encoding.PROTOBUF else _from_json(body)
+    except WireError as error:
+        raise malformed(str(error)) from None
+    except (DecodeError, orjson.JSONDecodeError, *ERRORS):
+        raise malformed(f"The body is no ExportTraceServiceRequest as {encoding.value}") from None
 
 
-def _from_json(body: bytes) -> ExportTraceServiceRequest:
+def _from_json(body: bytes) -> Iterator[Incoming]:
     if sum(map(body.count, (b",", b"[", b"{"))) > _MAX_JSON_VALUES:
         raise too_large(f"The body holds more than {_MAX_JSON_VALUES} JSON values")
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise malformed("The body is not JSON") from None
-    try:
-        return ExportTraceServiceRequest(**request_fields(found))
-    except ERRORS:
-        raise malformed("The body is no ExportTraceServiceRequest in JSON") from None
+    return incoming_json(orjson.loads(body))

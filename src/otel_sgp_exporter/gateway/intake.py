@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from collections.abc import Callable, Iterable
 
 from .._record import Record
 from .receipt import Receipt, Rejections
 from .refusal import too_large, unavailable
-from .spans import Invalid, records_of
+from .spans import records_of
 from .tenants import Tenant, Tenants
+from .wire import Incoming, Invalid
 
 
 class Intake:
@@ -32,19 +31,19 @@ class Intake:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()  # one request at a time: else two would fill the same room
 
-    def take(self, tenant: Tenant, request: ExportTraceServiceRequest, done: Callable[[], object] | None) -> Receipt:
-        """Offer the request's spans to the tenant's pipeline, all or none.
+    def take(self, tenant: Tenant, spans: Iterable[Incoming | Invalid], done: Callable[[], object] | None) -> Receipt:
+        """Offer the spans of a request to the tenant's pipeline, all or none.
 
         Args:
             tenant: Whose spans they are.
-            request: The spans.
+            spans: As they are decoded; what is raised then is raised here, and nothing is offered.
             done: Called once all of them have ended, in any thread; None when nobody waits for that.
 
         Raises:
             Refusal: There is no room now, or never will be.
         """
         with self._lock:
-            records, rejections = self._unpacked(tenant, request)
+            records, rejections = self._unpacked(tenant, spans)
             receipt = Receipt(len(records), rejections, done or (lambda: None))
             for record in records:
                 if done is not None:
@@ -52,14 +51,14 @@ class Intake:
                 tenant.pipeline.offer(record)
         return receipt
 
-    def _unpacked(self, tenant: Tenant, request: ExportTraceServiceRequest) -> tuple[list[Record], Rejections]:
+    def _unpacked(self, tenant: Tenant, spans: Iterable[Incoming | Invalid]) -> tuple[list[Record], Rejections]:
         if tenant.pipeline.is_blocked and tenant.pipeline.stats().pending:  # else there is nothing to probe with
             raise unavailable("SGP refuses the API key or the account, or is not at its address", 5)
         room_records, room_bytes = self._room(tenant)
         records: list[Record] = []
         rejections = Rejections()
         size = 0
-        for each in records_of(request):
+        for each in records_of(spans):
             if isinstance(each, Invalid):
                 rejections.add(*each)
                 continue

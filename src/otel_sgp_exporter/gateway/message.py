@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from .decode import Encoding, decode
 from .offsets import Offsets
 from .receipt import Receipt
+from .wire import Incoming, Invalid
 
 _ENCODINGS = {"otlp_proto": Encoding.PROTOBUF, "otlp_json": Encoding.JSON}
 
@@ -49,7 +49,7 @@ class Under:
         """The headers as a request would have them."""
         return {name.lower(): (value or b"").decode("latin-1") for name, value in self.headers}
 
-    def decoded(self, encoding: str) -> ExportTraceServiceRequest:
+    def decoded(self, encoding: str) -> Iterator[Incoming | Invalid]:
         """What it holds. Raises Refusal. No OTLP request in protobuf begins like JSON: a brace is no field of it."""
         chosen = _ENCODINGS.get(encoding)
         if chosen is None:

@@ -6,10 +6,14 @@ protobuf's own reader of JSON takes three times as long, fifteen for empty objec
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from .wire import Incoming
 
 _MAX_DEPTH = 40
 """Of lists and maps in a value; protobuf reads about as many of its own."""
@@ -18,10 +22,22 @@ Convert: TypeAlias = Callable[[Any], Any]
 Fields: TypeAlias = dict[str, tuple[str, Convert | None]]
 
 
-def request_fields(found: Any) -> dict[str, Any]:
-    """The arguments of an `ExportTraceServiceRequest`. Raises one of `ERRORS` for what is none."""
-    fields: dict[str, Any] = _request(found)
-    return fields
+def incoming_json(request: Any) -> Iterator[Incoming]:
+    """The spans of an ExportTraceServiceRequest in JSON. Raises one of `ERRORS` for what is none."""
+    for resource_spans in _each(request, "resourceSpans"):
+        resource = Resource(**_resource(resource_spans.get("resource") or {})).SerializeToString()
+        for scope_spans in _each(resource_spans, "scopeSpans"):
+            scope = InstrumentationScope(**_scope(scope_spans.get("scope") or {})).SerializeToString()
+            for span in _each(scope_spans, "spans"):
+                yield Incoming(Span(**_span(span)), resource, scope)
+
+
+def _each(parent: Any, name: str) -> list[Any]:
+    """The children of that name. TypeError for what is no list."""
+    children = parent.get(name)
+    if not isinstance(children, list) and children is not None:
+        raise TypeError(f"{name} is no list")
+    return children or []
 
 
 ERRORS = (TypeError, ValueError, AttributeError)
@@ -114,8 +130,4 @@ _span = _message(
     }
 )
 _scope = _message({**_COMMON, "name": ("name", None), "version": ("version", None)})
-_scope_spans = _message({"scope": ("scope", _scope), "spans": ("spans", _list(_span))})
-_resource_spans = _message(
-    {"resource": ("resource", _message(_COMMON)), "scopeSpans": ("scope_spans", _list(_scope_spans))}
-)
-_request = _message({"resourceSpans": ("resource_spans", _list(_resource_spans))})
+_resource = _message(_COMMON)

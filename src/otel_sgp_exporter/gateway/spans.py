@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
@@ -18,6 +17,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from .._record import Phase, Record
 from .values import Unpacker
+from .wire import Incoming, Invalid, named
 
 MAX_ORIGIN_BYTES = 64 * 1024
 """Of a resource and of a scope: each of their spans repeats it."""
@@ -47,13 +47,6 @@ _LOGFIRE_TYPE = "logfire.span_type"
 _LOGFIRE_PENDING = "pending_span"
 _LOGFIRE_PARENT = "logfire.pending_parent_id"
 _HEX = re.compile("[0-9a-f]{1,16}")
-
-
-class Invalid(NamedTuple):
-    """A span that cannot become a record, and why."""
-
-    span: str
-    why: str
 
 
 class OtlpSpan:
@@ -105,23 +98,22 @@ class OtlpSpan:
         self.parent = SpanContext(self.trace_id, int(above, 16), is_remote=False) if above.strip("0") else None
 
 
-def records_of(request: ExportTraceServiceRequest) -> Iterator[Record | Invalid]:
-    """A record for each span of the request, in order, or what is wrong with it.
+def records_of(spans: Iterable[Incoming | Invalid]) -> Iterator[Record | Invalid]:
+    """A record for each of the spans, in order, or what is wrong with it.
 
     A record is charged with about the memory that it takes, and at least with what it will be as JSON.
     """
-    for resource_spans in request.resource_spans:
-        resource_bytes = resource_spans.resource.SerializeToString()
-        for scope_spans in resource_spans.scope_spans:
-            scope_bytes = scope_spans.scope.SerializeToString()
-            origin = len(resource_bytes) + len(scope_bytes)
-            if origin > MAX_ORIGIN_BYTES:
-                why = f"its resource and scope have more than {MAX_ORIGIN_BYTES} bytes"
-                yield from (Invalid(_named(span), why) for span in scope_spans.spans)
-                continue
-            resource, scope = _remembered(_resource, resource_bytes), _remembered(_scope, scope_bytes)
-            for span in scope_spans.spans:
-                yield _record(span, resource, scope, origin)
+    for each in spans:
+        if isinstance(each, Invalid):
+            yield each
+            continue
+        span, resource, scope = each
+        if len(resource) + len(scope) > MAX_ORIGIN_BYTES:
+            why = f"its resource and scope have more than {MAX_ORIGIN_BYTES} bytes"
+            yield Invalid(named(span.trace_id, span.span_id), why)
+        else:
+            origin_bytes = len(resource) + len(scope)
+            yield _record(span, _remembered(_resource, resource), _remembered(_scope, scope), origin_bytes)
 
 
 def _record(
@@ -133,7 +125,7 @@ def _record(
         if phase is Phase.START:
             unpacked.stand_for_started()
     except ValueError as error:
-        return Invalid(_named(span), str(error))
+        return Invalid(named(span.trace_id, span.span_id), str(error))
     record = Record(phase, (unpacked.trace_id, unpacked.span_id), cast(ReadableSpan, unpacked))
     rest = len(unpacked.events) + len(unpacked.links)
     record.charged_bytes += origin_bytes + span.ByteSize() + _VALUE_BYTES * unpacked.values + _EVENT_BYTES * rest
@@ -148,10 +140,6 @@ def _id(data: bytes, size: int, what: str) -> int:
     if not found:
         raise ValueError(f"a {what} of zeros")
     return found
-
-
-def _named(span: trace_pb2.Span) -> str:
-    return f"{span.span_id[:_SPAN_ID_BYTES].hex()} of trace {span.trace_id[:_TRACE_ID_BYTES].hex()}"
 
 
 def _event(event: trace_pb2.Span.Event, unpacker: Unpacker) -> Event:

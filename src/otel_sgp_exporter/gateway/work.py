@@ -98,8 +98,8 @@ class Work:
         under.offsets.in_flight += 1
         try:
             tenant = self._tenants.tenant_named(under.named())
-            request = under.decoded(self._encoding)
-            under.receipt = self._intake.take(tenant, request, lambda: self._ended.put(under))
+            spans = under.decoded(self._encoding)
+            under.receipt = self._intake.take(tenant, spans, lambda: self._ended.put(under))
         except Refusal as refusal:
             if refusal.retry_after_seconds is None:
                 self._dead_letters.bury(under, str(refusal))
