@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 import threading
@@ -118,6 +119,33 @@ def test_threads_that_configure_at_once_get_one_processor(configured: Configure,
     two_spans()
     assert found[0].force_flush()
     assert arrived(server) == BOTH
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_configures(server: StubServer) -> None:
+    """The child, which lacks that thread, can still be configured."""
+    script = f"""
+import os, threading
+from otel_sgp_exporter import _attach, configure
+
+def configuring():
+    with _attach.lock:
+        held.set()
+        forked.wait()
+
+held, forked = threading.Event(), threading.Event()
+thread = threading.Thread(target=configuring)
+thread.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    configure(**{settings(server.url)!r}).shutdown()
+    os._exit(7)
+forked.set()
+thread.join()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True, timeout=30)
 
 
 def test_one_provider_of_several(configured: Configure, server: StubServer) -> None:
@@ -244,6 +272,32 @@ def test_what_is_wrong_raises_and_leaves_everything_as_it_was(options: dict[str,
         configure(**options)
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     assert (_attach._attached, threading.active_count()) == ([], threads)
+
+
+@pytest.mark.parametrize("proxy", ["ftp://user:hush@proxy:1", "http://user:hush@proxy:port"])
+def test_a_proxy_that_is_none_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+    configured: Configure,
+    server: StubServer,
+    caplog: pytest.LogCaptureFixture,
+    proxy: str,
+) -> None:
+    """As every wrong variable: said, without the password in it, and the program runs on."""
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    processor = configured()
+    assert caplog.messages == ["The proxy for http is ignored: it must be an http://, https:// or socks5:// URL"]
+    two_spans()
+    assert processor.force_flush()
+    assert arrived(server) == BOTH
+
+
+def test_certificates_that_are_not_there_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch, configured: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The usual ones are used, which may be all that is needed."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such.pem")
+    configured(endpoint="https://127.0.0.1:9")
+    assert caplog.messages == ["SSL_CERT_FILE and SSL_CERT_DIR are ignored: [Errno 2] No such file or directory"]
 
 
 class Empty(TracerProvider):

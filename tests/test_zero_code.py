@@ -100,6 +100,35 @@ class TestUnderTheLoader:
         done = instrumented(tmp_path, server, script, OTEL_TRACES_EXPORTER="sgp")
         assert (arrived(server), done.returncode, done.stderr) == (BOTH, 0, "")
 
+    @pytest.mark.skipif(HAS_DISTRO, reason="with opentelemetry-distro the SDK reads the file, or says why not")
+    def test_nobody_reads_the_configuration_file(self, tmp_path: Path, server: StubServer) -> None:
+        """Who sets both variables means the file; that nothing comes of it is said."""
+        done = instrumented(tmp_path, server, OTEL_TRACES_EXPORTER="sgp", OTEL_CONFIG_FILE="otel.yaml")
+        assert (arrived(server), done.returncode) == ([], 0)
+        assert "nothing here reads OTEL_CONFIG_FILE; install opentelemetry-distro" in done.stderr
+
+    def test_twice_is_once(self, tmp_path: Path, server: StubServer) -> None:
+        """A name that is in the variable twice is one exporter."""
+        done = instrumented(tmp_path, server, OTEL_TRACES_EXPORTER="sgp,sgp")
+        assert (arrived(server), done.returncode, done.stderr) == (BOTH, 0, "")
+
+    def test_children_in_processes_of_their_own(self, tmp_path: Path, server: StubServer) -> None:
+        """multiprocessing's forked children end without exit hooks, and still deliver."""
+        script = (
+            TWO_SPANS
+            + """
+import multiprocessing
+def work():
+    with tracer.start_as_current_span("parent"), tracer.start_as_current_span("child"):
+        pass
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+"""
+        )
+        done = instrumented(tmp_path, server, script, OTEL_TRACES_EXPORTER="sgp", PYTHONWARNINGS="ignore")
+        assert (arrived(server), done.returncode, done.stderr) == (2 * BOTH, 0, "")
+
     def test_fork(self, tmp_path: Path, server: StubServer) -> None:
         """Parent and child each send their own spans, once."""
         script = TWO_SPANS + "\nimport os, sys\nchild = os.fork()\n" + TWO_SPANS

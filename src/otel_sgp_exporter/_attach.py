@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import sys
 import threading
 import weakref
@@ -157,3 +158,12 @@ def exported_id(span: trace.Span) -> int:
             # Above one that is left out and had joined a trace stands a span without W3C id, which no mark can name.
             return 0 if nearest != where.span_id and PARENT in getattr(span, "attributes", ()) else nearest
     return 0
+
+
+def _start_over() -> None:
+    global lock
+    lock = threading.RLock()  # the thread that held the parent's did not come along
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)

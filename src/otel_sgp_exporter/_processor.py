@@ -90,7 +90,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         self._sends_starts = config.start_delay_millis is not None
         self._refreshes_starts = bool(config.start_delay_millis)
         kept_in = span_exporter.spool_in(config.spool) if config.spool else None  # type: ignore[attr-defined]
-        self._selection = Selection(span_filter) if function("span_filter", span_filter) else None
+        self._selection = Selection(function("span_filter", span_filter)) if span_filter is not None else None
         self._joining = Joining()
         self._pipeline = Pipeline(delivery, config, kept_in)
         delivery.attempted = Metrics(self._pipeline.stats, config.max_queue_size, meter_provider).attempted

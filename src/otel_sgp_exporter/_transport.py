@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401  # else loaded on the first look-up of a host, which may be at exit
 import gzip
+import logging
 import os
 import socket
 import ssl
@@ -22,11 +23,14 @@ from ._config import ExporterConfig
 from ._outcome import Reply, TransportError
 from ._parse import token
 
+_logger = logging.getLogger(__package__)
+
 _CONNECT_SECONDS = 3.0
 _KEEPALIVE_SECONDS = 90.0
 _SMALL_REQUEST_BYTES = 128 * 1024
 _KEPT_REPLY_BYTES = 4096
 _DRAINED_REPLY_BYTES = 16 * 1024 * 1024
+_PROXY_SCHEMES = (b"http", b"https", b"socks5", b"socks5h")
 
 
 class Transport(Protocol):
@@ -67,7 +71,7 @@ class HttpTransport:
         }
         if self._gzip:
             self._headers["content-encoding"] = "gzip"
-        self._ssl_context = httpx.create_ssl_context() if config.endpoint.startswith("https:") else None
+        self._ssl_context = _certificates() if config.endpoint.startswith("https:") else None
         self._proxy = _proxy_for(config.endpoint)
         # By process. After a fork, parent and child would read each other's answers from one pool. The parent's is kept
         # in the child and not closed, which would end TLS for the parent.
@@ -159,13 +163,28 @@ def _drained(stream: Iterable[bytes], deadline: float) -> str:
     return kept[:_KEPT_REPLY_BYTES].decode("utf-8", "replace")
 
 
+def _certificates() -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        _logger.warning("SSL_CERT_FILE and SSL_CERT_DIR are ignored: %s", error)
+        return httpx.create_ssl_context(trust_env=False)
+
+
 def _proxy_for(endpoint: str) -> httpcore.Proxy | None:
     parts = urlsplit(endpoint)
     proxies = getproxies()
     url = proxies.get(parts.scheme) or proxies.get("all")
     if url is None or proxy_bypass(parts.hostname or ""):
         return None
-    return httpcore.Proxy(url if "://" in url else f"http://{url}")
+    try:
+        proxy = httpcore.Proxy(url if "://" in url else f"http://{url}")
+    except ValueError:
+        proxy = None
+    if proxy is None or proxy.url.scheme not in _PROXY_SCHEMES:
+        _logger.warning("The proxy for %s is ignored: it must be an http://, https:// or socks5:// URL", parts.scheme)
+        return None
+    return proxy
 
 
 class _DeadlineStream(httpcore.NetworkStream):

@@ -139,12 +139,21 @@ def pre_instrument() -> None:
         wanted = [name.strip() for name in str(resolve(_WANTED).value).split(",")]
         if AutoSGPSpanExporter.was_built:
             _attach.mark_requests()  # what came after the exporter may have set other propagators
-        elif _NAME in wanted and not resolve(_CONFIG_FILE).value and configure() is not None:
-            _explain(wanted)
-        elif _NAME in [name.lower() for name in wanted] and _NAME not in wanted:
+        elif _NAME in wanted:
+            _set_up(wanted)
+        elif _NAME in map(str.lower, wanted):
             _attach.say_once("SGP gets no spans: in OTEL_TRACES_EXPORTER it is called sgp, in small letters")
     except Exception as error:  # the loader catches nothing
         _logger.error("SGP gets no spans: %s", error)
+
+
+def _set_up(wanted: Sequence[str]) -> None:
+    """What nobody else did."""
+    if not resolve(_CONFIG_FILE).value:
+        if configure() is not None:
+            _explain(wanted)
+    elif isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        _attach.say_once("SGP gets no spans: nothing here reads OTEL_CONFIG_FILE; install opentelemetry-distro")
 
 
 def _explain(wanted: Sequence[str]) -> None:

@@ -9,7 +9,13 @@ from ._surroundings import variable
 
 def pitfalls(installed: Collection[str]) -> list[str]:
     """A sentence each. `installed`: names of packages, as `installed()` finds them."""
-    return [*_of_the_exporters(installed), *_of_the_sampler()]
+    of_the_exporters = _of_the_file if variable("OTEL_CONFIG_FILE") else _of_the_exporters
+    return [*of_the_exporters(installed), *_of_the_sampler()]
+
+
+def _of_the_file(installed: Collection[str]) -> Iterator[str]:
+    if "opentelemetry-distro" not in installed:
+        yield "Nothing here reads OTEL_CONFIG_FILE: install opentelemetry-distro."
 
 
 def _of_the_exporters(installed: Collection[str]) -> Iterator[str]:
