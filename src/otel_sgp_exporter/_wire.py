@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import orjson
 
-from ._mapping import MappingOptions, TraceMemory, to_item
+from ._mapping import MappingOptions, TraceMemory, named_group, to_item
 from ._record import Record
 
 Redactor: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
@@ -53,6 +54,14 @@ class Encoder:
     def group_of(self, trace_id: int, known: str | None = None) -> str | None:
         """The group that spans of the trace inherit; `known` if it has none yet."""
         return self._memory.inherit_group(trace_id, self._memory.inherit_group(trace_id, None) or known)
+
+    def foresee(self, records: Iterable[Record]) -> None:
+        """ENDs that come together and without their STARTs: spans inherit a group from those that started before."""
+        for record in sorted(records, key=lambda record: record.start_ns):
+            with suppress(Exception):  # what cannot be mapped is found out where it is
+                group_id = named_group(record, self._memory)
+                if group_id is not None:
+                    self._memory.inherit_group(record.key[0], group_id)
 
     def _redacted(self, item: dict[str, Any], redact: Redactor) -> dict[str, Any]:
         """What the user's redactor makes of `item`; without its content when the redactor fails."""

@@ -2,8 +2,17 @@
 
 from otel_sgp_exporter._mapping._explicit import identifier
 from otel_sgp_exporter._mapping._ids import sgp_span_id, sgp_trace_id, timestamp
-from otel_sgp_exporter._mapping._item import to_item
+from otel_sgp_exporter._mapping._item import named_group, to_item
 from otel_sgp_exporter._mapping._memory import TraceMemory
 from otel_sgp_exporter._mapping._privacy import MappingOptions
 
-__all__ = ["MappingOptions", "TraceMemory", "identifier", "sgp_span_id", "sgp_trace_id", "timestamp", "to_item"]
+__all__ = [
+    "MappingOptions",
+    "TraceMemory",
+    "identifier",
+    "named_group",
+    "sgp_span_id",
+    "sgp_trace_id",
+    "timestamp",
+    "to_item",
+]

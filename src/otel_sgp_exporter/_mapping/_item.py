@@ -48,6 +48,16 @@ def to_item(
     return _Mapping(record, options, TraceMemory() if memory is None else memory).item(parent_span_id)
 
 
+def named_group(record: Record, memory: TraceMemory) -> str | None:
+    """The group that the span's own attributes name."""
+    reader = Reader(record.attributes, FAMILIES)
+    return _group_in(reader, Overrides(reader, memory))
+
+
+def _group_in(reader: Reader, given: Overrides) -> str | None:
+    return given.group_id or joined_group(reader) or reader.first(GROUP_ID, identifier)
+
+
 class _Mapping:
     """The mapping of one record. Each part uses up attributes, so that the metadata, built last, repeats none."""
 
@@ -61,8 +71,9 @@ class _Mapping:
         self.reader = Reader({**said, **attributes} if said else attributes, FAMILIES)
         self.given = Overrides(self.reader, memory)
         self.type = self.given.type or decide(self.reader, record).type
-        own_group = self.given.group_id or joined_group(self.reader) or self.reader.first(GROUP_ID, identifier)
-        self.group_id = memory.inherit_group(record.key[0], own_group) or (opened.group_id if opened else None)
+        self.group_id = memory.inherit_group(record.key[0], _group_in(self.reader, self.given)) or (
+            opened.group_id if opened else None
+        )
         self.notes: Metadata = {}
         if record.phase is Phase.START:
             memory.remember_start(record, self.group_id)

@@ -44,6 +44,7 @@ class Intake:
         """
         with self._lock:
             records, rejections = self._unpacked(tenant, spans)
+            tenant.exporter.delivery.encoder.foresee(records)
             receipt = Receipt(len(records), rejections, done or (lambda: None))
             for record in records:
                 if done is not None:
