@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 import os
 import subprocess
@@ -272,6 +273,20 @@ def test_what_is_wrong_raises_and_leaves_everything_as_it_was(options: dict[str,
         configure(**options)
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
     assert (_attach._attached, threading.active_count()) == ([], threads)
+
+
+def test_a_proxy_that_wants_a_name_gets_it(
+    monkeypatch: pytest.MonkeyPatch, configured: Configure, server: StubServer
+) -> None:
+    """From its URL, where special characters are escaped."""
+    monkeypatch.setenv("HTTP_PROXY", server.url.replace("//", "//name:pass%40w%C3%B6rd@"))
+    processor = configured(endpoint="http://sgp.example")
+    two_spans()
+    assert processor.force_flush()
+    assert arrived(server) == BOTH
+    sent = {header.lower(): value for header, value in server.requests[0].headers.items()}
+    assert base64.b64decode(sent["proxy-authorization"].removeprefix("Basic ")).decode() == "name:pass@wörd"
+    assert (server.requests[0].path, sent["host"]) == ("http://sgp.example/v5/spans/batch", "sgp.example")
 
 
 @pytest.mark.parametrize("proxy", ["ftp://user:hush@proxy:1", "http://user:hush@proxy:port"])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic  # bound here: some tests of our users freeze the one in `time`
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
@@ -178,13 +178,20 @@ def _proxy_for(endpoint: str) -> httpcore.Proxy | None:
     if url is None or proxy_bypass(parts.hostname or ""):
         return None
     try:
-        proxy = httpcore.Proxy(url if "://" in url else f"http://{url}")
+        proxy = _proxy_at(url if "://" in url else f"http://{url}")
     except ValueError:
         proxy = None
     if proxy is None or proxy.url.scheme not in _PROXY_SCHEMES:
         _logger.warning("The proxy for %s is ignored: it must be an http://, https:// or socks5:// URL", parts.scheme)
         return None
     return proxy
+
+
+def _proxy_at(url: str) -> httpcore.Proxy:
+    parts = urlsplit(url)
+    if parts.username is None:
+        return httpcore.Proxy(url)
+    return httpcore.Proxy(url, auth=(unquote_to_bytes(parts.username), unquote_to_bytes(parts.password or "")))
 
 
 class _DeadlineStream(httpcore.NetworkStream):

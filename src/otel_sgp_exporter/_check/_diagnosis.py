@@ -39,7 +39,7 @@ class CheckError(Exception):
 
     def __init__(self, status: Exit, sentence: str) -> None:
         super().__init__(sentence)
-        self.diagnosis = Diagnosis(status, sentence)
+        self.diagnosis = Diagnosis(status, " ".join(sentence.split()))  # one line, whatever is quoted in it
 
 
 def of_error(error: BaseException, endpoint: str) -> CheckError:
@@ -74,15 +74,13 @@ def _why_no_answer(error: BaseException, causes: list[BaseException], endpoint: 
 
 def of_stranger(why: str) -> CheckError:
     """For an answer that SGP would not give."""
-    sentence = (
-        f"Something answers, but not SGP ({why[:_KEPT_CHARACTERS]}): mend the endpoint, or see who stands between."
-    )
+    sentence = f"Something answers, but not SGP ({_cut(why)}): mend the endpoint, or see who stands between."
     return CheckError(Exit.CONNECTION, sentence)
 
 
 def of_answer(status: int, why: str) -> CheckError:
     """For an answer that is no success. `why` begins with the status, as verdicts put it."""
-    why = why[:_KEPT_CHARACTERS]
+    why = _cut(why)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return CheckError(
             Exit.CREDENTIALS, f"SGP refuses the key or the account ({why}): is the key one of this account's?"
@@ -123,4 +121,8 @@ def _address(parts: SplitResult) -> str:
 
 
 def _short(error: BaseException) -> str:
-    return (str(error) or type(error).__name__)[:_KEPT_CHARACTERS]
+    return _cut(str(error) or type(error).__name__)
+
+
+def _cut(text: str) -> str:
+    return text[:_KEPT_CHARACTERS]
