@@ -3,7 +3,7 @@
 import gc
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,10 +11,11 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from otel_sgp_exporter import ConcurrentBatchSpanProcessor, _open_spans
+from otel_sgp_exporter import ConcurrentBatchSpanProcessor, _open_spans, _selection
 from otel_sgp_exporter._open_spans import OpenSpans
 from otel_sgp_exporter._record import Phase, Record
-from support import TRACE_ID, StubServer, upserts, wait_until
+from otel_sgp_exporter._selection import Selection
+from support import TRACE_ID, StubServer, ended_span, upserts, wait_until
 
 Traced = Callable[..., tuple[TracerProvider, ConcurrentBatchSpanProcessor]]
 
@@ -120,6 +121,25 @@ def test_a_span_larger_than_all_that_may_be_remembered_forgets_no_other(monkeypa
     for span_id, size in enumerate((50, 101, 40)):
         open_spans.opened(start(span_id, size))
     assert [key[1] for key in open_spans.take_all()] == [0, 2]
+
+
+class Changing(dict[Any, Any]):
+    """As when another thread adds an entry between any two steps."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise RuntimeError("dictionary changed size during iteration")
+
+
+def test_what_a_filter_said_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is forgotten, without a lock: who meets another thread in there leaves it to the next."""
+    monkeypatch.setattr(_selection, "_MAX_SPANS", 20)
+    selection, busy = Selection(lambda span: False), Selection(lambda span: False)
+    busy._left_out = Changing()
+    for span_id in range(1, 101):
+        selection.started((TRACE_ID, span_id), ended_span(span_id))
+        busy.started((TRACE_ID, span_id), ended_span(span_id))
+    assert [span_id for span_id in range(1, 101) if not selection.is_exported((TRACE_ID, span_id))] == [*range(81, 101)]
+    assert not busy.is_exported((TRACE_ID, 100))
 
 
 def test_a_span_ended_in_another_thread_or_twice_is_one_row(server: StubServer, traced: Traced) -> None:

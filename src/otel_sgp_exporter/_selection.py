@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -90,4 +91,7 @@ class Selection:
 def _remember(table: dict[SpanKey, int], key: SpanKey, ancestor: int) -> None:
     table[key] = ancestor
     if len(table) > _MAX_SPANS:
-        table.pop(next(iter(table)), None)
+        with suppress(
+            RuntimeError, StopIteration
+        ):  # another thread has changed it meanwhile; the next span tries again
+            table.pop(next(iter(table)), None)
