@@ -136,3 +136,12 @@ def test_tokens_cost_and_model(page: Any, sgp: Sgp) -> None:
         assert fact in facts.inner_text()
     assert page.locator(".span-row .used").inner_text() == "300 · 20"
     assert "300 tokens in, 20 out" in page.locator("#head .facts").inner_text()
+
+
+@pytest.mark.parametrize("kind", ["toString", None])
+def test_types_that_are_no_speakers(page: Any, sgp: Sgp, kind: Any) -> None:
+    """What looks a little like a message is JSON."""
+    sgp.put_ok(span("a", until=0, input={"items": [{"type": kind, "content": "hello"}]}))
+    open_trace(page, sgp)
+    page.locator(".part", has_text="Input").locator(".json").get_by_text("items").wait_for()
+    assert page.locator(".message").count() == 0
