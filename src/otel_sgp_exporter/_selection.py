@@ -91,7 +91,6 @@ class Selection:
 def _remember(table: dict[SpanKey, int], key: SpanKey, ancestor: int) -> None:
     table[key] = ancestor
     if len(table) > _MAX_SPANS:
-        with suppress(
-            RuntimeError, StopIteration
-        ):  # another thread has changed it meanwhile; the next span tries again
+        # Another thread may change it between the two steps: then the next span tries again.
+        with suppress(RuntimeError, StopIteration):
             table.pop(next(iter(table)), None)
