@@ -14,7 +14,8 @@ class Stats:
     """The ledger at one moment, in records: two for each span, its START and its END.
 
     offered = delivered + superseded + rejected + dropped + spooled + pending. `lost` counts, by reason, the ENDs
-    among rejected and dropped; a START that was given up is not lost, since the END brings the whole row.
+    among rejected and dropped; a START that was given up is not lost, since the END brings the whole row, and neither is
+    what the gateway has not acknowledged, since its sender keeps it.
     """
 
     offered: int = 0
@@ -92,7 +93,8 @@ class Ledger:
         self._endings[ending] += 1
         self._spans_delivered += record.phase is Phase.END and ending.outcome is Outcome.DELIVERED
         self._pending[record.epoch] -= 1
-        if ending.reason is not None and record.phase is Phase.END:
+        is_kept = record.receipts is not None and ending.outcome is Outcome.DROPPED  # by the sender, who is told
+        if ending.reason is not None and record.phase is Phase.END and not is_kept:
             self._lost[ending.reason] += 1
         for receipt in record.receipts or ():
             receipt(record, ending)

@@ -24,7 +24,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otel_sgp_exporter.gateway.serve import Gateway
 from otel_sgp_exporter.gateway.settings import GatewaySettings, add_arguments, settings_of
 
-_MAIN = "from otel_sgp_exporter._cli import main; raise SystemExit(main())"
+MAIN = "from otel_sgp_exporter._cli import main; raise SystemExit(main())"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 TRACE_ID = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")
 START_NS = 1_700_000_000_000_000_000
@@ -113,7 +113,7 @@ def environment(sgp_url: str) -> dict[str, str]:
 def running(*arguments: str, env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`otel-sgp gateway` in a process of its own, killed at the end if it still runs; and its URL."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _MAIN, "gateway", "--port", "0", *arguments],
+        [sys.executable, "-c", MAIN, "gateway", "--port", "0", *arguments],
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2] / "src"), **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -247,12 +247,15 @@ def test_a_span_twice_in_one_request_is_answered(server: StubServer, gateway_to:
 
 
 def test_spans_that_sgp_did_not_take_are_asked_for_again(gateway_to: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given up after the export timeout: 503 and not a partial success, which would lose them."""
+    """Given up after the export timeout: 503 and not a partial success, which would lose them. The log is silent."""
     monkeypatch.setenv("OTEL_BSP_EXPORT_TIMEOUT", "300")
     with StubServer(lambda request: Answer(500)) as server:
-        answered = send(gateway_to(server.url).url, span())
+        gateway = gateway_to(server.url)
+        answered = send(gateway.url, span())
+        stats = gateway.tenants.known()[0].pipeline.stats()
     assert (503, 14) == (answered.status, refusal_of(answered)[0])
     assert "budget_spent" in refusal_of(answered)[1]
+    assert (1, {}) == (stats.dropped, stats.lost)
 
 
 def test_a_refused_key_is_said_at_once(gateway_to: Starts) -> None:
