@@ -60,3 +60,8 @@ def test_our_own_flush_needs_no_provider(server: StubServer, answer: bool | None
     assert processor.flush().complete
     assert len(server.items) == 2
     provider.shutdown()
+
+
+def test_tail_samplers_are_asked_to_hold_starts_back() -> None:
+    """Logfire's looks for this; `make test-vendors` proves it with the real one. Others would leave ghosts behind."""
+    assert ConcurrentBatchSpanProcessor.tail_sampling_defer_on_start is True

@@ -27,7 +27,10 @@ class Vendor(NamedTuple):
 
 
 VENDORS = {
-    "logfire": Vendor(("logfire",), ("with_logfire.py", "with_logfire_scrubbing.py")),
+    "logfire": Vendor(
+        ("logfire",),
+        ("with_logfire.py", "with_logfire_scrubbing.py", "with_logfire_tail.py", "with_logfire_logs.py"),
+    ),
     "langfuse": Vendor(("langfuse",), ("with_langfuse.py", "with_langfuse_after.py")),
     "phoenix": Vendor(("arize-phoenix-otel",), ("with_phoenix.py",)),
     "openinference": Vendor(
