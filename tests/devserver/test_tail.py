@@ -52,6 +52,19 @@ def test_all_pages_are_read(sgp: Sgp) -> None:
     assert len({span["id"] for span in trace}) == 2500
 
 
+def test_pages_that_stop_early_are_read_on(serve: Callable[..., Sgp]) -> None:
+    """Also an empty one."""
+    sgp = serve(search_row_budget=2)
+    sgp.put_ok(*(ended(f"s{n}", trace_id="over") for n in range(6)), ended("z"))
+    watch = Watch(sgp.http, LONG_AGO)
+    watch.poll(0)
+    sgp.put_ok(started("y"))
+    watch.poll(1)
+    assert [len(traces) for traces in watch.poll(10)] == [1, 1]
+    _, [trace] = watch.poll(11)
+    assert [span["id"] for span in trace] == ["y", "z"]
+
+
 def test_what_began_before_is_not_shown(sgp: Sgp) -> None:
     """The tail begins where it is told to."""
     sgp.put_ok(ended())
@@ -83,6 +96,35 @@ def test_the_tree_in_a_log(sgp: Sgp) -> None:
     assert written[3].endswith("ConnectError: refused")
     assert "Hello." in written[2]
     assert "\x1b" not in out.getvalue()
+
+
+CALL = {"name": "look_up"}
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ({"content": "Hello.", "usage": {"input_tokens": 3, "output_tokens": 4}}, "3 in, 4 out  Hello."),
+        ({"content": "", "tool_calls": [CALL, {"type": "function", "function": CALL}]}, "→ look_up, look_up"),
+        ({"messages": [{"role": "user"}, {"role": "assistant", "content": "Bye."}]}, "Bye."),
+        ({"sky": "rain"}, '{"sky": "rain"}'),
+        ({"tool_calls": 5, "messages": 5, "usage": 5, "content": None}, ""),
+        ({"tool_calls": [5], "messages": [5], "usage": {"input_tokens": None}}, ""),
+    ],
+)
+def test_a_word_about_each_span(sgp: Sgp, output: dict[str, Any], words: str) -> None:
+    """The same under every profile; nothing that a span may carry is in the way of the rest."""
+    sgp.put_ok(ended(output=output))
+    _, [trace] = Watch(sgp.http, LONG_AGO).poll(0)
+    assert [line.words.rstrip() for line in lines(trace)] == [words]
+
+
+def test_spans_that_are_each_others_parents(sgp: Sgp) -> None:
+    """Each is shown once."""
+    sgp.put_ok(ended("a", name="a", parent_id="b"), ended("c", name="c"))
+    sgp.put_ok(ended("b", name="b", parent_id="a"))
+    _, live = Watch(sgp.http, LONG_AGO).poll(0)
+    assert names(live) == [["c", "a", "└─ b"]]
 
 
 def test_the_tree_on_a_terminal(sgp: Sgp, monkeypatch: pytest.MonkeyPatch) -> None:

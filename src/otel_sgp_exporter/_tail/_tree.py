@@ -21,13 +21,15 @@ class Line(NamedTuple):
 
 
 def lines(trace: Sequence[Span]) -> Iterator[Line]:
-    """The spans of a trace, parents before children, the oldest first."""
+    """The spans of a trace, parents before children, the oldest first; each once, whatever the parents say."""
     known = {span["id"] for span in trace}
     children: dict[str | None, list[Span]] = defaultdict(list)
     for span in sorted(trace, key=lambda span: _time(span["start_timestamp"])):
         children[span["parent_id"] if span["parent_id"] in known else None].append(span)
-    waiting = [(root, "", "") for root in reversed(children[None])]
-    while waiting:
+    waiting = [(root, "", "") for root in reversed(children.pop(None, []))]
+    while waiting or children:
+        if not waiting:  # only parents are left that are each other's children
+            waiting = [(span, "", "") for span in reversed(children.pop(next(iter(children))))]
         span, branch, indent = waiting.pop()
         yield Line(span, printable(branch + span["name"]), _state(span), printable(_words(span)))
         below = children.pop(span["id"], [])
@@ -59,19 +61,33 @@ def _words(span: Span) -> str:
     given, output, metadata = span["input"] or {}, span["output"] or {}, span["metadata"] or {}
     if span["status"] == "ERROR":
         return f"{metadata.get('error_type') or 'error'}: {metadata.get('error_message') or ''}"
-    counts = [span.get("input_tokens"), span.get("output_tokens")]
-    tokens = f"{counts[0] or 0} in, {counts[1] or 0} out  " if any(counts) else ""
+    counts = [span.get(name) or _reported(output, name) for name in ("input_tokens", "output_tokens")]
+    tokens = f"{counts[0]} in, {counts[1]} out  " if any(counts) else ""
     plain = {key: value for key, value in output.items() if key not in ("usage", "content", "messages", "tool_calls")}
-    called = [str(call.get("name")) for call in output.get("tool_calls") or () if isinstance(call, dict)]
+    called = [_name(call) for call in _listed(output.get("tool_calls")) if isinstance(call, dict)]
     said = output.get("content") or _last_said(output) or (called and f"→ {', '.join(called)}") or plain
     said = said or _last_said(given) or ""
     return tokens + (said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))[:300]
 
 
+def _reported(output: dict[str, Any], name: str) -> Any:
+    """Legacy accounts count no tokens, but keep what was reported."""
+    usage = output.get("usage")
+    return usage.get(name) or 0 if isinstance(usage, dict) else 0
+
+
+def _name(call: dict[str, Any]) -> str:
+    function = call.get("function")
+    return str(function.get("name") if isinstance(function, dict) else call.get("name"))
+
+
 def _last_said(payload: dict[str, Any]) -> Any:
-    messages = payload.get("messages")
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    return last.get("content") if isinstance(last, dict) else None
+    messages = _listed(payload.get("messages"))
+    return messages[-1].get("content") if messages and isinstance(messages[-1], dict) else None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _time(timestamp: str) -> datetime:

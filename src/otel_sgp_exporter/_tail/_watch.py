@@ -71,6 +71,8 @@ class Watch:
                 raise Refused(f"{self._client.base_url} answered {reply.status_code}: {reply.text[:200]}")
             page = reply.json()
             yield from page["items"]
-            if not page["has_more"] or not page["items"]:
+            # A page may be short, even empty, and have a cursor to what the server did not get to.
+            cursor = page.get("next_cursor") or (page["items"] and page["items"][-1]["id"])
+            if not page["has_more"] or not cursor:
                 return
-            query["starting_after"] = page["items"][-1]["id"]
+            query["starting_after"] = cursor
