@@ -26,6 +26,7 @@ from otel_sgp_exporter._configure import configure
 from support import StubServer, settings, upserts
 
 Configure = Callable[..., ConcurrentBatchSpanProcessor]
+READ = {variable for setting in (*EXPORTER_SETTINGS, *PROCESSOR_SETTINGS) for variable in setting.variables}
 
 
 @pytest.fixture
@@ -413,13 +414,17 @@ def test_every_setting_is_an_argument() -> None:
 def test_the_variables_that_the_loader_is_told_are_those_of_the_settings() -> None:
     """Under their own names, and none that is not ours."""
     named = {name: value for name, value in vars(_environment).items() if name.startswith("OTEL_")}
-    read = {
-        variable
-        for setting in (*EXPORTER_SETTINGS, *PROCESSOR_SETTINGS)
-        for variable in setting.variables
-        if variable.startswith("OTEL_EXPORTER_SGP_")
+    assert {name: name for name in READ if name.startswith("OTEL_EXPORTER_SGP_")} == named
+
+
+def test_of_others_variables_few_are_read() -> None:
+    """Those that mean the same to us as to their owners."""
+    bsp = ("SCHEDULE_DELAY", "MAX_EXPORT_BATCH_SIZE", "MAX_QUEUE_SIZE", "EXPORT_TIMEOUT")
+    native = ("CLIENT_BASE_URL", "API_KEY", "ACCOUNT_ID", "CLIENT_CUSTOM_HEADERS")
+    assert {name for name in READ if not name.startswith("OTEL_EXPORTER_SGP_")} == {
+        *(f"OTEL_BSP_{name}" for name in bsp),
+        *(f"SGP_{name}" for name in native),
     }
-    assert {name: name for name in read} == named
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +39,7 @@ from zero_code.loader import (
 )
 
 ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "zero-code.md"
 BOTH = [["start", "end"], ["start", "end"]]
 under_the_loader = [needs_loader, needs_entry_points]
 
@@ -136,11 +138,24 @@ child.join()
         done = instrumented(tmp_path, server, script, OTEL_TRACES_EXPORTER="sgp", PYTHONWARNINGS="ignore")
         assert (arrived(server), done.returncode) == (3 * BOTH, 0), done.stderr
 
+    @needs_distro
+    @pytest.mark.skipif(
+        any(point.name == "otlp" for point in entry_points(group="opentelemetry_metrics_exporter")),
+        reason="an OTLP exporter is installed",
+    )
+    def test_the_distro_without_an_otlp_exporter(self, tmp_path: Path, server: StubServer) -> None:
+        """Fails before our hook, as the page says; its two variables mend it, as all other tests here show."""
+        chosen = {"OTEL_TRACES_EXPORTER": "sgp", "OTEL_METRICS_EXPORTER": "-", "OTEL_LOGS_EXPORTER": "-"}
+        done = instrumented(tmp_path, server, **chosen)
+        assert (arrived(server), done.returncode) == ([], 0)
+        assert "Requested component 'otlp_proto_grpc' not found" in done.stderr
+
     def test_capitals(self, tmp_path: Path, server: StubServer) -> None:
-        """Names of exporters are in small letters; whoever reads the log finds the word."""
+        """Names of exporters are in small letters; the SDK's complaint or ours is on the page."""
         done = instrumented(tmp_path, server, OTEL_TRACES_EXPORTER="SGP")
         assert (arrived(server), done.returncode) == ([], 0)
-        assert "SGP" in done.stderr
+        said = "Requested component 'SGP' not found" if HAS_DISTRO else "it is called sgp, in small letters"
+        assert said in done.stderr
 
     def test_our_variables_are_options_of_the_command(self, tmp_path: Path, server: StubServer) -> None:
         """`--exporter_sgp_endpoint`, and the help still works."""
@@ -197,6 +212,17 @@ class TestConfigurationFile:
         done = instrumented(tmp_path, server, OTEL_CONFIG_FILE=path, **{"OTEL_EXPORTER_SGP_API_KEY": "-", **chosen})
         assert (arrived(server), done.returncode) == (BOTH, 0), done.stderr
 
+    @needs_loader
+    @needs_distro
+    def test_as_documented(self, tmp_path: Path, server: StubServer) -> None:
+        """The file of the page, as it stands there; OTEL_TRACES_EXPORTER is not read beside it."""
+        (text,) = re.findall("^```yaml\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+        (tmp_path / "otel.yaml").write_text(text)
+        chosen = {"SGP_API_KEY": "k", "SGP_ACCOUNT_ID": "a", "OTEL_TRACES_EXPORTER": "console"}
+        unset = {"OTEL_EXPORTER_SGP_API_KEY": "-", "OTEL_EXPORTER_SGP_ACCOUNT_ID": "-"}
+        done = instrumented(tmp_path, server, OTEL_CONFIG_FILE=str(tmp_path / "otel.yaml"), **chosen, **unset)
+        assert (arrived(server), done.returncode, done.stdout) == (BOTH, 0, ""), done.stderr
+
     def test_in_code(self, tmp_path: Path, server: StubServer) -> None:
         """END of each span at least, and both after `configure()`, which adopts what the file set up."""
         path = written(tmp_path, "batch", {**settings(server.url), "colour": "red"})
@@ -218,7 +244,7 @@ assert configure() is configure()
 def written(directory: Path, processor: str, options: dict[str, Any]) -> str:
     path = directory / "otel.yaml"
     exporter = {"exporter": {"sgp": options or None}}
-    path.write_text(json.dumps({"file_format": "1.0-rc.1", "tracer_provider": {"processors": [{processor: exporter}]}}))
+    path.write_text(json.dumps({"file_format": "1.0", "tracer_provider": {"processors": [{processor: exporter}]}}))
     return str(path)
 
 
@@ -359,7 +385,7 @@ def test_the_documented_messages_are_those_that_are_said() -> None:
     """Whoever searches the page for what the log says finds it."""
     source = "".join(path.read_text() for path in (ROOT / "src" / "otel_sgp_exporter").glob("*.py"))
     said = source + re.sub(r"\{[^}]*\}|%[a-z]", "", source)
-    rows = (ROOT / "docs" / "zero-code.md").read_text().partition("| message |")[2].splitlines()
+    rows = PAGE.read_text().partition("| message |")[2].splitlines()
     messages = [message for row in rows if row.startswith("|") for message in re.findall("`(.+?)`", row.split("|")[1])]
     pieces = [piece.strip(" ().,:") for message in messages for piece in message.split("...")]
     assert [piece for piece in pieces if not piece.startswith(ELSEWHERE) and piece not in said] == []

@@ -24,8 +24,9 @@ ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENTS = ROOT / ".matrix"
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-# The first one is the floor of pyproject.toml; None is whatever is newest. Instrumentation has the number 21 higher.
-FLOOR, MIDDLE, NEWEST = 36, 40, None
+# The floor of pyproject.toml, the first one that reads configuration files, and whatever is newest. Instrumentation has
+# the number 21 higher.
+FLOOR, MIDDLE, NEWEST = 36, 43, None
 TESTS = (
     "test_configure.py",
     "test_propagator.py",
@@ -54,7 +55,7 @@ class Cell(NamedTuple):
         """Pinned, but for the newest."""
         sdk, contrib = ("", "") if self.minor is None else (f"==1.{self.minor}.0", f"==0.{self.minor + 21}b0")
         return [
-            f"opentelemetry-sdk{sdk}",
+            f"opentelemetry-sdk{'[file-configuration]' if self.minor == MIDDLE else ''}{sdk}",
             f"opentelemetry-instrumentation{contrib}",
             f"opentelemetry-instrumentation-asgi{contrib}",
             f"opentelemetry-instrumentation-httpx{contrib}",

@@ -1,4 +1,4 @@
-"""A web service in a process of its own: `service.py PORT [NEXT URL]`. Says "up" when it listens; SIGINT ends it.
+"""A web service in a process of its own: `service.py PORT [NEXT URL]`. Says "up" when it listens; signals end it.
 
 Under the loader httpx is instrumented; the application's own side is wrapped here, as ASGI frameworks do.
 """
@@ -6,6 +6,7 @@ Under the loader httpx is instrumented; the application's own side is wrapped he
 import asyncio
 import contextlib
 import sys
+from collections.abc import AsyncIterator
 
 import httpx
 import uvicorn
@@ -30,12 +31,20 @@ async def answer(request: Request) -> PlainTextResponse:
     return PlainTextResponse("done")
 
 
+@contextlib.asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    yield
+    trace.get_tracer_provider().force_flush()  # type: ignore[attr-defined]
+
+
 class Server(uvicorn.Server):
     async def startup(self, sockets: object = None) -> None:
         await super().startup(sockets)  # type: ignore[arg-type]
         print("up", flush=True)
 
 
-app = OpenTelemetryMiddleware(Starlette(routes=[Route("/", answer)]), exclude_spans=["send", "receive"])
+app = OpenTelemetryMiddleware(
+    Starlette(routes=[Route("/", answer)], lifespan=lifespan), exclude_spans=["send", "receive"]
+)
 with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again when all is closed
     asyncio.run(Server(uvicorn.Config(app, port=port, log_level="error")).serve())

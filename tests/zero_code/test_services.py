@@ -69,10 +69,10 @@ def start(sgp: DevServer) -> Iterator[Start]:
         assert process.stdout.readline() == "up\n"
         return f"http://127.0.0.1:{port}/"
 
-    def stop() -> None:
+    def stop(number: int = signal.SIGINT) -> None:
         while running:
             process = running.pop()
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             process.communicate(timeout=30)
 
     make.stop = stop  # type: ignore[attr-defined]
@@ -158,3 +158,10 @@ def test_a_caller_that_is_not_in_sgp(sgp: DevServer, start: Start, remote_parent
         assert server_span["parent_id"] is None
         assert server_span["metadata"]["otel_parent_span_id"] == f"{0xDEF:016x}"
         assert paths(sgp) == {"GET /", "GET / > work"}
+
+
+def test_a_service_that_ends_by_sigterm(sgp: DevServer, start: Start) -> None:
+    """uvicorn raises the signal again, which ends Python at once; what its shutdown hook has flushed is there."""
+    httpx.get(start("backend", OTEL_BSP_SCHEDULE_DELAY="60000"))
+    start.stop(signal.SIGTERM)  # type: ignore[attr-defined]
+    assert paths(sgp) == {"GET /", "GET / > work"}
