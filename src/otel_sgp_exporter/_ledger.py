@@ -14,8 +14,8 @@ class Stats:
     """The ledger at one moment, in records: two for each span, its START and its END.
 
     offered = delivered + superseded + rejected + dropped + spooled + pending. `lost` counts, by reason, the ENDs
-    among rejected and dropped; a START that was given up is not lost, since the END brings the whole row, and neither is
-    what the gateway has not acknowledged, since its sender keeps it.
+    among rejected and dropped; a START that was given up is not lost, since the END brings the whole row, and neither
+    is what the gateway has not acknowledged, since its sender keeps it.
     """
 
     offered: int = 0
