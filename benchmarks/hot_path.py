@@ -126,7 +126,7 @@ def processes(sizes: Sizes) -> Section:
     contenders = with_ends_only(sizes)
     pairs = [(contender, size) for contender in contenders for size in SIZES]
     bursts = max(sizes.bursts // 4, 1)
-    found = repeated(pairs, sizes.repetitions, lambda pair: against(ZERO, process, *pair, bursts)[0])
+    found = repeated(pairs, min(sizes.repetitions, 2), lambda pair: against(ZERO, process, *pair, bursts)[0])
     costs = {one: [found[one, size]["process"] for size in SIZES] for one in contenders}
     base = next((costs[one] for one in contenders if one.driver == OTLP), [float("nan")] * len(SIZES))
 
