@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +13,16 @@ import pytest
 from sgp_client import Sgp, ended, started
 
 NEXT_DAY = "2026-11-21T10:00:00Z"
+
+
+def in_stores(database: Path) -> tuple[list[Any], list[Any]]:
+    """Trace id and obs trace id of what the legacy and the tracing store hold."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        legacy, traces = (
+            connection.execute(f"SELECT trace_id, obs_trace_id FROM {table} ORDER BY version").fetchall()
+            for table in ("legacy", "traces")
+        )
+    return legacy, traces
 
 
 def test_answer_holds_the_spans(sgp: Sgp) -> None:
@@ -143,21 +156,22 @@ def test_identical_again(sgp: Sgp) -> None:
 
 @pytest.mark.parametrize("profile", ["legacy", "tracing-pg", "tracing-ch", "dual-legacy", "dual-tracing"])
 @pytest.mark.parametrize("bad", [started("b", name=1), started("b", parent_id="b")])
-def test_one_bad_item_refuses_all(serve: Callable[..., Sgp], profile: str, bad: dict[str, Any]) -> None:
+def test_one_bad_item_refuses_all(serve: Callable[..., Sgp], tmp_path: Path, profile: str, bad: dict[str, Any]) -> None:
     """Item 16: no row of the request is in any store."""
-    sgp = serve(profile=profile)
+    sgp = serve(profile=profile, database=tmp_path / "spans.sqlite")
     assert sgp.put(started("a"), bad, started("c")).status_code in (409, 422)
-    assert sgp.server.spans() == []
+    assert in_stores(tmp_path / "spans.sqlite") == ([], [])
 
 
 @pytest.mark.parametrize(("profile", "kept", "rows"), [("dual-legacy", "t2", 1), ("dual-tracing", "t1", 2)])
-def test_dual_writes(serve: Callable[..., Sgp], profile: str, kept: str, rows: int) -> None:
+def test_dual_writes(serve: Callable[..., Sgp], tmp_path: Path, profile: str, kept: str, rows: int) -> None:
     """Each store of a dual profile goes by its own rule, and the primary answers."""
-    sgp = serve(profile=profile)
+    sgp = serve(profile=profile, database=tmp_path / "spans.sqlite")
     reply = sgp.put_ok(ended(trace_id="t1", obs_trace_id="a" * 32), started(trace_id="t2"))
     assert reply[0]["trace_id"] == kept
     assert len(sgp.server.spans()) == rows
     assert reply[0]["obs_trace_id"] == (None if profile == "dual-legacy" else "a" * 32)
+    assert in_stores(tmp_path / "spans.sqlite") == ([("t2", None)], [("t1", "a" * 32), ("t2", None)])
 
 
 def test_create(sgp: Sgp) -> None:

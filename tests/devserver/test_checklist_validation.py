@@ -150,6 +150,16 @@ def test_parent_in_another_trace(sgp: Sgp, profile: str) -> None:
     assert outside.status_code == {"legacy": 409, "tracing-pg": 200}[profile]
 
 
+@pytest.mark.parametrize(
+    ("profile", "status"), [("dual-legacy", 409), ("dual-tracing", 409), ("tracing-ch", 200), ("tracing-pg", 200)]
+)
+def test_parent_in_another_trace_by_profile(serve: Callable[..., Sgp], profile: str, status: int) -> None:
+    """Item 27: looked up as long as the account's spans are written to the legacy store, whichever is primary."""
+    sgp = serve(profile=profile)
+    sgp.put_ok(started("p", trace_id="t1"))
+    assert sgp.put(started("c", trace_id="t2", parent_id="p")).status_code == status
+
+
 def test_parent_of_the_same_name_in_both_traces(sgp: Sgp) -> None:
     """Item 27: an id that both traces use is no foreign parent."""
     batch = [started("p", trace_id="t1"), started("p", trace_id="t2"), started("c", trace_id="t1", parent_id="p")]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -38,6 +40,33 @@ def test_kill_9(tmp_path: Path, serve: Callable[..., Sgp]) -> None:
     assert sgp.found() == ["a"]
     sgp.put_ok(started("b"))
     assert [span["id"] for span in sgp.server.spans()] == ["a", "b"]
+
+
+def test_kill_9_under_load(tmp_path: Path, serve: Callable[..., Sgp]) -> None:
+    """Whatever was answered is there, whole, though the process died among many more."""
+    database = tmp_path / "spans.sqlite"
+    process = subprocess.Popen([sys.executable, "-c", SERVE, str(database)], stdout=subprocess.PIPE, text=True)
+    answered: list[set[str]] = []
+
+    def write(writer: int) -> None:
+        with httpx.Client(base_url=url, headers={"x-api-key": "key", "x-selected-account-id": "acme"}) as http:
+            for number in itertools.count():
+                ids = {f"{writer}-{number}-{n}" for n in range(50)}
+                http.put("/v5/spans/batch", json={"items": [started(id) for id in ids]}).raise_for_status()
+                answered.append(ids)
+                if len(answered) == 20:
+                    os.kill(process.pid, signal.SIGKILL)
+
+    with process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with ThreadPoolExecutor(4) as pool:
+            for writing in [pool.submit(write, writer) for writer in range(4)]:
+                assert isinstance(writing.exception(), httpx.TransportError)
+    found = set(serve(database=database).found({"limit": 10_000}))
+    assert len(answered) >= 20
+    assert set().union(*answered) <= found
+    assert len(found) % 50 == 0
 
 
 def test_foreign_database(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def test_every_operation(sgp: Sgp, profile: str, strict: bool) -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_every_operation_async(sgp: Sgp, strict: bool) -> None:
+def test_every_operation_async(sgp: Sgp, profile: str, strict: bool) -> None:
     """Item 2: the same from asyncio."""
 
     async def run() -> list[str]:
@@ -55,6 +56,8 @@ def test_every_operation_async(sgp: Sgp, strict: bool) -> None:
             await client.spans.batch(items=[started("b")])
             await client.spans.upsert_batch(items=[ended("a"), FULL])
             await client.spans.retrieve("s")
+            if profile == "legacy":
+                await client.spans.update("b", name="m")
             return [span.id async for span in client.spans.search(limit=2)]
 
     assert asyncio.run(run()) == ["a", "b", "s"]
@@ -74,10 +77,66 @@ def test_iteration(sgp: Sgp, order: Any) -> None:
         assert [[span.id for span in page.items] for page in pages] == [["s3", "s4", "s5"], ["s0", "s1", "s2"]]
 
 
-def test_local_environment() -> None:
-    """Item 2: environment="local" means this server's default address, under /public."""
-    with SGPClient(api_key="key", account_id="acme", environment="local") as client:
+def test_local_environment(serve: Callable[..., Sgp]) -> None:
+    """Items 1 and 2: environment="local" means this server's default address, under /public."""
+    keys: dict[str, Any] = {"api_key": "key", "account_id": "acme", "environment": "local"}
+    with SGPClient(**keys) as client:
         assert str(client.base_url) == "http://127.0.0.1:5003/public/"
+        try:
+            serve(port=5003)
+        except OSError:
+            pytest.skip("port 5003 is taken")
+        assert client.spans.upsert_batch(items=[ended("a")]).items[0].id == "a"
+
+    async def found() -> list[str]:
+        async with AsyncSGPClient(**keys, _strict_response_validation=True) as client:
+            return [span.id async for span in client.spans.search()]
+
+    assert asyncio.run(found()) == ["a"]
+
+
+def test_every_filter_of_the_client(serve: Callable[..., Sgp]) -> None:
+    """Items 2 and 37: all that `search` takes, in one request, met by the one span that is like that."""
+    sgp = serve()
+    metadata = {"__acp_type__": "async", "__agent_name__": "ann", "__agent_id__": "7", "k": 1}
+    like_that = {**FULL, "parent_id": "p", "type": "COMPLETION", "metadata": metadata, "input": {"q": "Why Oslo?"}}
+    sgp.put_ok(like_that, {**FULL, "id": "other"}, started("x"))
+    with SGPClient(
+        api_key="key", account_id="acme", base_url=sgp.server.url, _strict_response_validation=True
+    ) as client:
+        page = client.spans.search(
+            allow_partial_results=True,
+            from_ts="2026-11-20T00:00:00Z",
+            to_ts="2026-11-21T00:00:00Z",
+            limit=5,
+            sort_by="start_timestamp",
+            sort_order="desc",
+            acp_types=["async"],
+            agentex_agent_ids=["7"],
+            agentex_agent_names=["ann"],
+            application_variant_ids=["v"],
+            excluded_span_ids=["y"],
+            excluded_spans=[{"trace_id": "t", "span_id": "x"}],
+            excluded_trace_ids=["t9"],
+            extra_metadata={"k": [1, 2]},
+            group_id="g",
+            max_duration_ms=1500,
+            min_duration_ms=1500,
+            names=["n"],
+            obs_span_ids=["b" * 16],
+            obs_trace_ids=["a" * 32],
+            parent_ids=["p"],
+            parents_only=False,
+            search_texts=["oslo"],
+            span_ids=["s", "other"],
+            spans=[{"trace_id": "t", "span_id": "s"}],
+            statuses=["SUCCESS"],
+            trace_ids=["t"],
+            types=["COMPLETION"],
+            x_project_id="p",
+        )
+        assert [span.id for span in page] == ["s"]
+        assert list(client.spans.search(assessment_types=["rating"])) == []
 
 
 def test_conflicts_are_retried(sgp: Sgp) -> None:
