@@ -81,7 +81,12 @@ def assert_both_get_theirs(theirs: Callable[[], list[str]]) -> None:
     """START and END of both spans at SGP, once; both spans at the vendor, once."""
     provider = trace.get_tracer_provider()
     provider.force_flush()  # type: ignore[attr-defined]
-    ours = sorted(upserts(sgp.items).values())
-    assert ours == [["start", "end"], ["start", "end"]], f"SGP got {ours}"
+    assert_sgp_got_both()
     assert sorted(theirs()) == ["child", "parent"], f"the vendor got {theirs()}"
     provider.shutdown()  # type: ignore[attr-defined]
+
+
+def assert_sgp_got_both() -> None:
+    """START and END of both spans, once."""
+    ours = sorted(upserts(sgp.items).values())
+    assert ours == [["start", "end"], ["start", "end"]], f"SGP got {ours}"

@@ -51,6 +51,11 @@ VENDORS = {
         ("with_traceloop.py", "with_traceloop_after.py"),
         alone=("traceloop-sdk==0.62.4",),
     ),
+    # AWS builds exporters before it sets the provider; the others as the SDK does.
+    **{
+        distro: Vendor((distro, "opentelemetry-exporter-otlp-proto-http"), ("with_distro.py",))
+        for distro in ("aws-opentelemetry-distro", "elastic-opentelemetry", "splunk-opentelemetry")
+    },
 }
 
 
