@@ -12,6 +12,7 @@ ROWS = (
     ("_cli",),
     ("_check", "_replay", "_tail", "gateway", "testing"),
     ("__init__",),
+    ("_hook",),
     ("_zero_code",),
     ("_configure", "_handoff"),
     ("_attach",),

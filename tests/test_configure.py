@@ -432,6 +432,7 @@ def test_of_others_variables_few_are_read() -> None:
     [
         ("otel_sgp_exporter", ("opentelemetry.sdk", "httpx", "httpcore", "orjson")),
         ("otel_sgp_exporter._environment", ("opentelemetry", "httpx", "logging")),
+        ("otel_sgp_exporter._hook", ("opentelemetry", "httpx", "httpcore", "orjson")),
         ("otel_sgp_exporter._configure", ("httpx", "httpcore", "orjson", "otel_sgp_exporter._pipeline")),
         ("otel_sgp_exporter._zero_code", ("httpx", "httpcore", "orjson", "otel_sgp_exporter._pipeline")),
     ],

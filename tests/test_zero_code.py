@@ -24,7 +24,8 @@ from opentelemetry.util._once import Once
 
 from otel_sgp_exporter import _attach
 from otel_sgp_exporter._configure import configure
-from otel_sgp_exporter._zero_code import AutoSGPSpanExporter, pre_instrument
+from otel_sgp_exporter._hook import pre_instrument
+from otel_sgp_exporter._zero_code import AutoSGPSpanExporter
 from support import StubServer, settings, upserts
 from zero_code.loader import (
     HAS_DISTRO,
@@ -79,8 +80,10 @@ class TestUnderTheLoader:
         ids=str,
     )
     def test_not_wanted(self, tmp_path: Path, server: StubServer, chosen: dict[str, str]) -> None:
-        """Nothing is sent, and the engine is not even loaded."""
+        """Nothing is sent, and the engine is not even loaded; the rest of us only where the SDK builds what is off."""
         script = TWO_SPANS + "\nimport sys; assert 'otel_sgp_exporter._pipeline' not in sys.modules"
+        if chosen.get("OTEL_TRACES_EXPORTER") != "sgp":
+            script += "\nassert 'otel_sgp_exporter._zero_code' not in sys.modules"
         done = instrumented(tmp_path, server, script, **chosen)
         assert (arrived(server), done.returncode) == ([], 0), done.stderr
         said = ["SGP gets no spans: DISABLE_SCALE_TRACING is set"] if "DISABLE_SCALE_TRACING" in chosen else []
@@ -364,6 +367,24 @@ class TestPlaceholder:
         monkeypatch.delenv("OTEL_EXPORTER_SGP_ACCOUNT_ID")
         pre_instrument()
         assert "needs account_id" in caplog.text
+
+    def test_without_the_sdk_the_hook_says_so(self) -> None:
+        """Somebody has uninstalled it; the program runs on."""
+        script = """
+import sys
+sys.modules["opentelemetry.sdk.trace"] = None
+from otel_sgp_exporter._hook import pre_instrument
+pre_instrument()
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment({"OTEL_TRACES_EXPORTER": "sgp"}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr.startswith("SGP gets no spans: import of opentelemetry.sdk.trace halted")
 
 
 # Said by others (the SDK, the loader, the network), or put together from two places.

@@ -1,4 +1,4 @@
-"""What the zero-code entry points load: exporter and propagator named `sgp`, and the hook of the loader."""
+"""Zero-code set-up: exporter and propagator named `sgp`, and what the hook of the loader does where they are wanted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__package__)
 
 _NAME = "sgp"
-_WANTED = Setting("traces_exporter", ("OTEL_TRACES_EXPORTER",), "", str, "Exporters of spans.")
 _CONFIG_FILE = Setting("config_file", ("OTEL_CONFIG_FILE",), "", str, "Declarative set-up, instead of variables.")
 
 
@@ -132,19 +131,15 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def pre_instrument() -> None:
-    """The loader's hook, when distro and configurators have run: what they left undone, if `sgp` is wanted."""
-    try:
-        _attach.attach_waiting()
-        wanted = [name.strip() for name in str(resolve(_WANTED).value).split(",")]
-        if AutoSGPSpanExporter.was_built:
-            _attach.mark_requests()  # what came after the exporter may have set other propagators
-        elif _NAME in wanted:
-            _set_up(wanted)
-        elif _NAME in map(str.lower, wanted):
-            _attach.say_once("SGP gets no spans: in OTEL_TRACES_EXPORTER it is called sgp, in small letters")
-    except Exception as error:  # the loader catches nothing
-        _logger.error("SGP gets no spans: %s", error)
+def finish(wanted: Sequence[str]) -> None:
+    """What distro and configurators left undone. `wanted`: the names in OTEL_TRACES_EXPORTER."""
+    _attach.attach_waiting()
+    if AutoSGPSpanExporter.was_built:
+        _attach.mark_requests()  # what came after the exporter may have set other propagators
+    elif _NAME in wanted:
+        _set_up(wanted)
+    elif _NAME in map(str.lower, wanted):
+        _attach.say_once("SGP gets no spans: in OTEL_TRACES_EXPORTER it is called sgp, in small letters")
 
 
 def _set_up(wanted: Sequence[str]) -> None:
