@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, configure
@@ -67,14 +67,17 @@ def configured() -> ConcurrentBatchSpanProcessor:
 
 
 def two_spans(scope: str = "agent") -> None:
-    """A parent and a child, of the kind that vendors for language models let through."""
+    """A parent and a child, of the kind that vendors for language models let through; the child sends a request."""
     tracer = trace.get_tracer(scope)
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.system": "openai", "openinference.span.kind": "LLM"}
     with (
         tracer.start_as_current_span("parent", attributes=attributes),
-        tracer.start_as_current_span("child", attributes=attributes),
+        tracer.start_as_current_span("child", attributes=attributes) as child,
     ):
-        pass
+        headers: dict[str, str] = {}
+        propagate.inject(headers)
+    marked = f"sgp={child.get_span_context().span_id:016x}"
+    assert headers.get("tracestate", "").startswith(marked), f"outgoing requests are not marked: {headers}"
 
 
 def assert_both_get_theirs(theirs: Callable[[], list[str]]) -> None:
