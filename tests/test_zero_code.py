@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -283,6 +284,27 @@ class TestPlaceholder:
         self.spans(provider, "one", "two")
         provider.shutdown()
         assert arrived(server) == BOTH
+
+    def test_hook_and_first_batch_at_once(self) -> None:
+        """The loader's thread and the stock processor's: one of them attaches it."""
+        trying = threading.Semaphore(0)
+
+        class Announces(AutoSGPSpanExporter):
+            def _try_to_attach(self, *arguments: Any) -> None:
+                trying.release()
+                super()._try_to_attach(*arguments)
+
+        placeholder = Announces(start_delay_millis="off")
+        trying.acquire()
+        trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
+        threads = [threading.Thread(target=placeholder.attach) for _ in range(2)]
+        with _attach.lock:
+            for thread in threads:
+                thread.start()
+                trying.acquire()
+        for thread in threads:
+            thread.join()
+        assert len(_attach._attached) == 1
 
     def test_without_the_hook_the_first_batch_is_not_lost(self, server: StubServer) -> None:
         """END for what had ended, both for what comes after."""

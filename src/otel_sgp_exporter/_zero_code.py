@@ -58,7 +58,8 @@ class AutoSGPSpanExporter(SpanExporter):
     def _try_to_attach(self, resource: Resource | None = None) -> None:
         with _attach.lock:
             try:
-                self._attach(resource)
+                if self._processor is None and not self._gave_up:  # nor has another thread come first
+                    self._attach(resource)
             except Exception as error:
                 self._give_up(error)
 
