@@ -196,6 +196,22 @@ def test_an_end_is_repeated_once_its_start_can_no_longer_be_applied_late() -> No
     assert len(lanes) == 0
 
 
+def test_an_end_that_is_to_be_repeated_is_not_given_up_for_others() -> None:
+    """It was counted as delivered: without the repetition its row may be wrong, and nobody would know."""
+    lanes = Lanes(1, LARGE)
+    lanes.offer(start(1), 0)
+    [first] = lanes.take(MANY, LARGE, 0)
+    lanes.unclear([first], now=0)
+    lanes.settle(first)
+    lanes.offer(end(1), 1)
+    [last] = lanes.take(MANY, LARGE, 1)
+    last.seal(b"{}")
+    lanes.settle(last, delivered=True)
+    other = end(2)
+    assert lanes.offer(other, 2) == [(other, QUEUE_FULL)]
+    assert [each.phase for each in lanes.take(MANY, LARGE, 9)] == [Phase.REASSERT]
+
+
 def test_an_end_long_after_an_unclear_start_is_not_repeated() -> None:
     """By then the START has been applied or never will be."""
     lanes = Lanes(MANY, LARGE)

@@ -163,6 +163,33 @@ def test_a_start_that_timed_out_is_not_sent_again_once_its_end_is_known_and_the_
     assert (stats.offered, stats.delivered, stats.superseded) == (2, 1, 1)
 
 
+@pytest.mark.parametrize("refusals", [0, 3])
+def test_shutdown_repeats_an_end_that_is_still_to_be_repeated(traced: Traced, refusals: int) -> None:
+    """Now or never, and until it has arrived: nobody could tell that this span was lost."""
+    hang, first = threading.Event(), threading.Event()
+    ends: list[int] = []
+
+    def script(request: Request) -> Answer | None:
+        if not first.is_set():
+            first.set()
+            return Answer(after=lambda: hang.wait(10))
+        ends.append(len(request.items))
+        return Answer(503) if 1 < len(ends) <= 1 + refusals else None
+
+    with StubServer(script) as server:
+        provider, processor = traced(server.url, schedule_delay_millis=1)
+        processor.span_exporter.delivery.request_seconds = 0.3
+        span = provider.get_tracer("t").start_span("span")
+        wait_until(first.is_set)
+        span.end()
+        wait_until(lambda: processor.stats().spans_delivered == 1)
+        assert processor.stats().unconfirmed == 1
+        processor.shutdown()
+        hang.set()
+        stats = processor.stats()
+    assert (stats.unconfirmed, stats.reasserted, len(ends)) == (0, 1, 2 + refusals)
+
+
 def test_spans_open_at_shutdown_are_closed_as_cancelled(server: StubServer, traced: Traced) -> None:
     """Nothing runs for ever in SGP because its process ended."""
     provider, processor = traced(server.url)

@@ -57,8 +57,14 @@ class Journal:
             self._refusals[event.ending.reason] = event.why
         self._losses(lost, factor=10)
 
-    def closed(self, lost: Mapping[DropReason, int]) -> None:
+    def closed(self, lost: Mapping[DropReason, int], unconfirmed: int) -> None:
         """The last word: what was lost and not said yet."""
+        if unconfirmed:
+            say(
+                logging.WARNING,
+                "%d delivered spans may show as running again: a START of theirs was not answered and may arrive late.",
+                unconfirmed,
+            )
         self._losses({reason: count for reason, count in lost.items() if count > self._said.get(reason, 0)}, factor=1)
 
     def _outage(self, now: float, why: str) -> None:

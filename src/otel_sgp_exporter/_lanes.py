@@ -44,6 +44,8 @@ class Lanes:
         self._parked = Queue(self._tally)  # ENDs behind their own START
         self._in_flight = Queue(self._tally)
         self._unclear: dict[SpanKey, float] = {}  # STARTs that may still be applied, until when
+        self.unconfirmed = 0
+        """ENDs that were delivered before such a START, and not once more after it."""
         self._queued = (self._ends, self._explaining_ends, self._starts, self._reasserts)
         self._all = (*self._queued, self._parked, self._in_flight)
 
@@ -63,9 +65,9 @@ class Lanes:
     def offer(self, record: Record, now: float) -> list[tuple[Record, Ending]]:
         """Admit `record`; returns the records that ended by it, possibly itself.
 
-        Over the bounds, records are given up in this order: a new START, waiting STARTs, ENDs that were only to be
-        repeated, ENDs, ENDs parked behind a START in flight, ENDs of local roots and failed spans; the oldest first.
-        What is in flight is not touched.
+        Over the bounds, records are given up in this order: a new START, waiting STARTs, ENDs, ENDs parked behind a
+        START in flight, ENDs of local roots and failed spans; the oldest first. What is in flight is not touched, nor
+        are ENDs that are to be repeated: they were counted as delivered, so that losing one would go unnoticed.
         """
         record.offered_at = now
         if record.phase is Phase.START:
@@ -94,7 +96,8 @@ class Lanes:
             if key in queue:
                 ended.append((queue.take(key), SUPERSEDED))
         if key in self._reasserts:
-            self._reasserts.take(key)
+            self._unclear[key] = self._reasserts.take(key).offered_at
+            self.unconfirmed -= 1
         start = self._starts.get(key)
         # A START with a fragment has been tried before: sending it now would be a retry behind its END.
         if start is not None and (start.fragment is not None or self._is_waiting(start, record.offered_at)):
@@ -111,13 +114,10 @@ class Lanes:
     def _shed(self) -> list[tuple[Record, Ending]]:
         ended: list[tuple[Record, Ending]] = []
         while self._exceeds(0, 0):
-            order = (self._starts, self._reasserts, self._ends, self._parked, self._explaining_ends)
-            queue = next(filter(None, order), None)
+            queue = next(filter(None, (self._starts, self._ends, self._parked, self._explaining_ends)), None)
             if queue is None:
                 break
             record = queue.take(queue.oldest().key)
-            if queue is self._reasserts:
-                continue  # it has ended already
             behind = self._unpark(record.key) if record.phase is Phase.START else False
             ended.append((record, SUPERSEDED if behind else QUEUE_FULL))
         return ended
@@ -217,6 +217,7 @@ class Lanes:
             again = Record.of_fragment(Phase.REASSERT, record.key, record.fragment)
             again.offered_at = until
             self._reasserts.push(again)
+            self.unconfirmed += 1
 
     def unclear(self, records: Iterable[Record], now: float) -> None:
         """An attempt with these records had gone out and was not answered: its STARTs may be applied late."""

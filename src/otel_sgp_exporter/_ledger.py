@@ -34,6 +34,8 @@ class Stats:
     """What is pending occupies this much, by estimate or, once encoded, exactly."""
     reasserted: int = 0
     """ENDs delivered once more after a START of which nobody knew whether it had arrived; no records of their own."""
+    unconfirmed: int = 0
+    """ENDs delivered while such a START may still overwrite them, and not yet repeated."""
     lost: dict[DropReason, int] = field(default_factory=dict)
     reasons: dict[DropReason, int] = field(default_factory=dict)
 
@@ -114,7 +116,7 @@ class Ledger:
         """Records of this epoch and those before that have not ended."""
         return sum(count for of, count in self._pending.items() if of <= epoch)
 
-    def stats(self, in_flight: int = 0, held_bytes: int = 0, concurrency: int = 0) -> Stats:
+    def stats(self, in_flight: int = 0, concurrency: int = 0, held_bytes: int = 0, unconfirmed: int = 0) -> Stats:
         """A copy of the counts."""
         by_outcome: Counter[Outcome] = Counter()
         reasons: Counter[DropReason] = Counter()
@@ -131,6 +133,7 @@ class Ledger:
             held_bytes=held_bytes,
             concurrency=concurrency,
             reasserted=self._reasserted,
+            unconfirmed=unconfirmed,
             lost=dict(self._lost),
             reasons=dict(reasons),
         )

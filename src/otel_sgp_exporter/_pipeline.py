@@ -150,9 +150,9 @@ class Pipeline:
             for record in left:
                 state.ledger.ended(record, SPOOLED if record in kept else state.closed_ending)
             self._guard.progress.notify_all()
-            result, lost = self._flush_result(epoch), state.ledger.lost()
+            result, lost, unconfirmed = self._flush_result(epoch), state.ledger.lost(), state.lanes.unconfirmed
         if first:
-            self._journal.closed(lost)
+            self._journal.closed(lost, unconfirmed)
         return result
 
     def _keep(self, records: Iterable[Record]) -> set[Record]:
@@ -168,7 +168,7 @@ class Pipeline:
         self._senders.send_here(deadline)
         with self._guard.locked() as state:
             began = self._clock()
-            while state.ledger.pending_until(epoch) and not state.closed:
+            while not state.is_done(epoch) and not state.closed:
                 if not self._senders.in_flight and deadline < state.gate.opens_at < _NEVER:
                     return
                 give_up_at = min(deadline, max(began, state.last_delivery) + stalled_seconds)

@@ -164,6 +164,12 @@ class State:
     def _settled(self, settled: Settled, now: float) -> None:
         delivered = self.just_delivered = settled.ending.outcome is Outcome.DELIVERED
         for record in settled.records:
+            if record.phase is Phase.REASSERT:
+                if settled.ending.outcome is not Outcome.DROPPED:
+                    self.lanes.unconfirmed -= 1
+                elif not self.closed:
+                    self.lanes.give_back([record])  # its row may be wrong until it has been delivered
+                    continue
             self.lanes.settle(record, delivered=delivered)
             self.ledger.ended(record, settled.ending)
             if record.phase is Phase.START:
@@ -182,6 +188,10 @@ class State:
             record.explains_trace = False  # spans that ended go before it
             self.admit(record, now)
 
+    def is_done(self, epoch: int) -> bool:
+        """Nothing of the epoch is pending; and nothing is to be repeated, if this is the last opportunity."""
+        return not self.ledger.pending_until(epoch) and not (self.is_final and self.lanes.unconfirmed)
+
     @property
     def closed_ending(self) -> Ending:
         """How records end that were not delivered by shutdown: for what kept them, if that is known."""
@@ -189,7 +199,8 @@ class State:
 
     def stats(self) -> Stats:
         """The counts at this moment."""
-        return self.ledger.stats(self.lanes.in_flight, self.lanes.charged_bytes, self.window.limit)
+        lanes = self.lanes
+        return self.ledger.stats(lanes.in_flight, self.window.limit, lanes.charged_bytes, lanes.unconfirmed)
 
     def __repr__(self) -> str:
         return f"{self.lanes!r} {self.ledger!r} {self.gate!r}"
