@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from otlp import JSON, PROTOBUF, Answered, Gateway, Span, attributes, post, request_of, send, span
+from otlp import JSON, PROTOBUF, START_NS, Answered, Gateway, Span, attributes, post, request_of, send, span
 
 from otel_sgp_exporter.devserver import DevServer
 from support import Answer, Request, StubServer, upserts, wait_until
@@ -78,6 +78,16 @@ def test_a_finished_span_is_upserted_once_and_a_running_one_twice(server: StubSe
     assert send(gateway.url, span(2, end_time_unix_nano=0)).status == 200
     assert send(gateway.url, span(2)).status == 200
     assert [["end"], ["start", "end"]] == list(upserts(server.items).values())
+
+
+def test_a_start_that_is_sent_again_after_its_end_is_not_delivered(server: StubServer, gateway_to: Starts) -> None:
+    """A sender may repeat what it thinks was lost; SGP would show a finished span as running."""
+    gateway = gateway_to(server.url)
+    for end in (0, START_NS + 1, 0):
+        assert send(gateway.url, span(1, end_time_unix_nano=end)).status == 200
+    both = (span(2), span(2, end_time_unix_nano=0))
+    assert send(gateway.url, *both).status == 200
+    assert [["start", "end"], ["end"]] == list(upserts(server.items).values())
 
 
 def test_rejected_spans_are_named_and_the_others_taken(gateway_to: Starts) -> None:

@@ -14,6 +14,7 @@ from otlp import START_NS, TRACE_ID, ExportTraceServiceRequest, Span, attributes
 
 from otel_sgp_exporter._mapping import TraceMemory, to_item
 from otel_sgp_exporter._record import Phase, Record
+from otel_sgp_exporter.gateway import ended
 from otel_sgp_exporter.gateway.decode import Encoding, decode
 from otel_sgp_exporter.gateway.spans import MAX_ORIGIN_BYTES, records_of
 from otel_sgp_exporter.gateway.values import MAX_ATTRIBUTES, MAX_KEY_CHARACTERS, MAX_VALUES
@@ -267,3 +268,15 @@ def test_a_record_is_charged_with_about_the_memory_that_it_takes(fields: dict[st
     finally:
         tracemalloc.stop()
     assert taken < 1.5 * record.charged_bytes
+
+
+def test_the_ends_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest are forgotten: their STARTs are let through again. Before the first START there is nothing to know."""
+    monkeypatch.setattr(ended, "_MAX_SPANS", 3)
+    spans = ended.EndedSpans()
+    starts = [only(request_of(span(number, end_time_unix_nano=0))) for number in range(1, 6)]
+    ends = [only(request_of(span(number))) for number in range(1, 6)]
+    assert ends == spans.without_late_starts(ends)
+    assert starts == spans.without_late_starts(starts)
+    assert ends == spans.without_late_starts(ends)
+    assert starts[:2] == spans.without_late_starts(starts)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from .._record import Record
+from .ended import EndedSpans
 from .receipt import Receipt, Rejections
 from .refusal import too_large, unavailable
 from .spans import records_of
@@ -30,6 +31,7 @@ class Intake:
         self._max_records = max_records
         self._max_bytes = max_bytes
         self._lock = threading.Lock()  # one request at a time: else two would fill the same room
+        self._ended = EndedSpans()
 
     def take(self, tenant: Tenant, spans: Iterable[Incoming | Invalid], done: Callable[[], object] | None) -> Receipt:
         """Offer the spans of a request to the tenant's pipeline, all or none.
@@ -43,7 +45,8 @@ class Intake:
             Refusal: There is no room now, or never will be.
         """
         with self._lock:
-            records, rejections = self._unpacked(tenant, spans)
+            unpacked, rejections = self._unpacked(tenant, spans)
+            records = self._ended.without_late_starts(unpacked)
             tenant.exporter.delivery.encoder.foresee(records)
             receipt = Receipt(len(records), rejections, done or (lambda: None))
             for record in records:

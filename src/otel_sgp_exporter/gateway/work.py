@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection
@@ -16,7 +17,10 @@ from .offsets import Offsets
 from .refusal import Refusal
 from .tenants import Tenants
 
-_AGAIN_SECONDS = 1.0
+_logger = logging.getLogger(__name__)
+
+_AGAIN_SECONDS = 1.0  # after SGP has not taken them
+_ROOM_SECONDS = 0.05  # while there is no room
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_MESSAGES = 10_000
 
@@ -104,23 +108,28 @@ class Work:
             if refusal.retry_after_seconds is None:
                 self._dead_letters.bury(under, str(refusal))
             else:
-                self._wait(under)
+                self._wait(under, _ROOM_SECONDS)
                 self._waiting.rotate()  # it stays the first
+            return
+        except Exception as error:  # a defect of ours: else the message would end every member that reads it
+            _logger.exception("Kafka message %s cannot be taken", under.place)
+            self._dead_letters.bury(under, type(error).__name__)
             return
         self._counts.add("spans", under.receipt.records, tenant=tenant.name)
         if not under.receipt.records:
             self._ended.put(under)
 
-    def _wait(self, under: Under) -> None:
+    def _wait(self, under: Under, seconds: float) -> None:
         under.offsets.in_flight -= 1
-        under.not_before = time.monotonic() + _AGAIN_SECONDS
+        under.not_before = time.monotonic() + seconds
         self._waiting.append(under)
 
     def _heard(self, under: Under) -> None:
         receipt = under.receipt
-        assert receipt is not None
+        if receipt is None:  # buried meanwhile
+            return
         if receipt.undelivered is not None:
-            self._wait(under)
+            self._wait(under, _AGAIN_SECONDS)
         elif receipt.rejections.count:
             self._counts.add("spans_rejected", receipt.rejections.count)
             self._dead_letters.bury(under, str(receipt.rejections))
