@@ -67,13 +67,15 @@ class Terms:
         wait: Waits as many seconds, or less when the deadline has come closer.
         turn: Entered for every attempt; may wait. What is left of the batch is returned when none is granted.
         encoded: Told once the records are encoded, before the first attempt.
-        superseded: Those of the records that their END has made pointless, asked before every attempt but the first.
+        late: Those of the records that are not to be sent any more, asked before the first attempt.
+        superseded: Those of the records that their END has made pointless, or late, asked before every other attempt.
     """
 
     deadline: Callable[[], float]
     wait: Callable[[float], object]
     turn: Callable[[], AbstractContextManager[Turn]] = lambda: nullcontext(Turn())
     encoded: Callable[[Sequence[Record]], object] = lambda records: None
+    late: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: ()
     superseded: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: ()
 
 
@@ -127,7 +129,7 @@ class Delivery:
     def _encoded(self, records: Sequence[Record], terms: Terms) -> Generator[Event, None, list[Record]]:
         """Those of `records` that can be sent, encoded."""
         tried_before = [record for record in records if record.fragment is not None]
-        vain = {*tried_before} - {*(yield from _without_superseded(tried_before, terms))}
+        vain = {*tried_before} - {*(yield from _without(terms.superseded, tried_before))}
         sealed = []
         since = self.clock()
         for record in records:
@@ -159,8 +161,7 @@ class Delivery:
         key_is_new, verdict = False, _HELD_BACK
         for backoff in _backoffs():
             with terms.turn() as turn:
-                if not is_first:
-                    records = yield from _without_superseded(records, terms)
+                records = yield from _without(terms.late if is_first else terms.superseded, records)
                 if not records or not turn.granted:
                     return records, verdict
                 verdict = self._attempt(records, terms)
@@ -215,9 +216,11 @@ class Delivery:
         return True
 
 
-def _without_superseded(records: Sequence[Record], terms: Terms) -> Generator[Event, None, Sequence[Record]]:
+def _without(
+    ended: Callable[[Sequence[Record]], Sequence[Record]], records: Sequence[Record]
+) -> Generator[Event, None, Sequence[Record]]:
     """Those of `records` that are still to be sent."""
-    while superseded := terms.superseded(records):  # again, since more may have come while these were settled
+    while superseded := ended(records):  # again, since more may have come while these were settled
         yield Settled(superseded, SUPERSEDED)
         records = [record for record in records if record not in superseded]
     return records

@@ -241,11 +241,10 @@ class Lanes:
         record = self._starts.get(key) or self._in_flight.get(key)
         return record is not None and record.phase is Phase.START
 
-    def hasten_start(self, key: SpanKey, now: float) -> None:
-        """The span will stay open, so its START has no reason to wait for the END."""
-        start = self._starts.get(key)
-        if start is not None and self._is_waiting(start, now):
-            start.offered_at = now - self._start_delay_seconds
+    def hasten_start(self, key: SpanKey) -> None:
+        """The span will stay open: its START waits neither for the END nor for company."""
+        if key in self._starts:
+            self._starts[key].offered_at = -float("inf")
             self._starts.move_to_end(key, last=False)
 
     def withdraw_start(self, key: SpanKey) -> Record | None:

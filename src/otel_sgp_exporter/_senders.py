@@ -196,6 +196,7 @@ class Senders:
             wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
             turn=lambda: self._turn(give_up_at, is_probe=batch.is_probe),
             encoded=self._recharge,
+            late=self._late,
             superseded=self._superseded,
         )
 
@@ -241,6 +242,10 @@ class Senders:
         with self._guard.locked() as state:
             for record in records:
                 state.lanes.recharge(record, len(record.fragment or b""))
+
+    def _late(self, records: Sequence[Record]) -> Sequence[Record]:
+        with self._guard.locked() as state:
+            return state.late(records, self._clock())
 
     def _superseded(self, records: Sequence[Record]) -> Sequence[Record]:
         with self._guard.locked() as state:

@@ -19,6 +19,7 @@ from ._window import Window
 
 _FIRST_SILENCE_SECONDS = 0.05
 _MAX_SILENCE_SECONDS = 8.0
+_LAST_WAIT_SECONDS = 1.0
 
 HANDED_OFF_SECONDS = 5.0
 """How long the START of a span that was handed off may be sent: afterwards it could land on the END from elsewhere."""
@@ -44,8 +45,8 @@ class State:
         self.closed = False
         self.hurries = 0
         """How many flush or close at the moment: while there are any, nothing lingers."""
-        self.is_final = False
-        """The process ends: now or never."""
+        self.final_at = inf
+        """The process ends: from then on what is to be repeated is repeated now or never."""
         self.last_delivery = -float("inf")
         self.just_delivered = False
         self._silences = 0  # asked for since the last delivery
@@ -68,7 +69,7 @@ class State:
         self.open_spans.closed(key)
         if not self.lanes.has_start(key):
             return self.lanes.expects_start(key, now)
-        self.lanes.hasten_start(key, now)
+        self.lanes.hasten_start(key)
         self.handed_off[key] = now + HANDED_OFF_SECONDS
         # The last attempt may take its time, and so may the server when nobody listens to it any more.
         return HANDED_OFF_SECONDS + request_seconds + REASSERT_SECONDS
@@ -84,8 +85,14 @@ class State:
     def superseded(self, records: Sequence[Record], now: float) -> Sequence[Record]:
         """Those STARTs in flight that are not to be tried again: the END has come, or may have come elsewhere."""
         here = self.lanes.superseded(records)
-        late = [record for record in records if self.handed_off.get(record.key, now + 1) <= now]
-        return [*here, *(record for record in late if record.phase is Phase.START and record not in here)]
+        return [*here, *(record for record in self.late(records, now) if record not in here)]
+
+    def late(self, records: Sequence[Record], now: float) -> Sequence[Record]:
+        """Those STARTs in flight that are not to be tried at all: their spans were handed off too long ago."""
+        if not self.handed_off:
+            return ()
+        late = [record for record in records if self.handed_off.get(record.key, inf) <= now]
+        return [record for record in late if record.phase is Phase.START]
 
     def is_full(self, max_bytes: int) -> bool:
         """True when a whole batch waits."""
@@ -94,6 +101,11 @@ class State:
     @property
     def in_hurry(self) -> bool:
         return self.hurries > 0
+
+    def end(self, now: float) -> None:
+        """The process ends: deliver what is here, and wait no longer than a moment with what is to be repeated."""
+        self.hurries += 1
+        self.final_at = min(self.final_at, now + _LAST_WAIT_SECONDS)
 
     @property
     def next_due(self) -> float | None:
@@ -105,9 +117,9 @@ class State:
         due = self.lanes.next_due(self._linger_seconds, hurry=self.in_hurry)
         if due is None or self.gate.opens_at == float("inf"):
             return None
-        if self.is_final or self.is_full(max_bytes):
-            due = -float("inf")
-        return max(due, self.gate.opens_at)
+        if self.is_full(max_bytes):
+            due = -inf
+        return max(min(due, self.final_at), self.gate.opens_at)
 
     def take(self, now: float, max_bytes: int) -> tuple[Sequence[Record], bool] | None:
         """The next batch, and whether it is a probe; None when nothing may go at the moment."""
@@ -116,7 +128,9 @@ class State:
         due = self.due_at(max_bytes)
         if due is None or due > now:
             return None
-        records = self.lanes.take(self._max_records, max_bytes, inf if self.is_final else now, hurry=self.in_hurry)
+        records = self.lanes.take(
+            self._max_records, max_bytes, inf if now >= self.final_at else now, hurry=self.in_hurry
+        )
         if self._delays_starts:
             for record in records:
                 record.refresh()  # many instrumentations say what a span is only after they have started it
