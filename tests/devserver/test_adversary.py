@@ -84,6 +84,15 @@ def test_huge_numbers(sgp: Sgp, number: str) -> None:
     assert sgp.search({"sort_by": "duration_ms"}).status_code == 200
 
 
+def test_huge_names(sgp: Sgp) -> None:
+    """The lists show their beginning, the span all of it."""
+    sgp.put_ok(ended(name="n" * 1_000_000))
+    for path in ("traces", "traces/t?account=acme"):
+        assert len(sgp.http.get(f"/_standin/{path}").content) < 2000
+    key = sgp.http.get("/_standin/traces/t?account=acme").json()["rows"][0][0]
+    assert sgp.http.get(f"/_standin/spans/{key}").json()["document"]["name"] == "n" * 1_000_000
+
+
 def test_bodies_without_end(serve: Callable[..., Sgp]) -> None:
     """A stream is cut at the bound: what the service has under tracing, what memory bears under legacy."""
 

@@ -13,6 +13,7 @@ from .settings import StoreName
 MOST_TRACES = 1000
 MOST_SPANS = 5000
 MOST_SEARCHED = 4000
+LONGEST_NAME = 400
 
 # Large documents are not looked into for what a list shows beside a name.
 _SMALL_BYTES = 1 << 16
@@ -47,7 +48,7 @@ WITH touched AS (
         min(start_us - (parent_id IS NULL) * (1 << 60)) AS root
     FROM touched JOIN {table} USING (account, trace_id) GROUP BY account, trace_id
 )
-SELECT account, trace_id, heads.version, heads.id AS root_id, heads.name, heads.status, heads.running,
+SELECT account, trace_id, heads.version, heads.id AS root_id, substr(heads.name, 1, {longest}) AS name, heads.status, heads.running,
     (SELECT {asked} FROM {table} AS head
         WHERE head.id = heads.id AND head.trace_id = heads.trace_id AND head.account = heads.account) AS asked,
     max(group_id) AS group_id, group_concat(DISTINCT type) AS types, min(start_us) AS start_us, max(end_us) AS end_us,
@@ -59,7 +60,7 @@ GROUP BY account, trace_id ORDER BY heads.version
 """
 
 SPANS = """
-SELECT rowid AS key, version, id, parent_id, name, type, status, start_us, end_us, start_arrived_us, end_arrived_us,
+SELECT rowid AS key, version, id, parent_id, substr(name, 1, {longest}) AS name, type, status, start_us, end_us, start_arrived_us, end_arrived_us,
     late_starts, input_tokens, output_tokens, {hint} AS hint
 FROM {table} WHERE account = :account AND trace_id = :trace_id AND version > :after ORDER BY version LIMIT :limit
 """
@@ -82,7 +83,7 @@ class TraceReader:
 
     def __init__(self, database: str | PathLike[str], table: StoreName) -> None:
         self._connection = sqlite3.connect(database, check_same_thread=False)
-        parts = {"table": table, "totals": _TOTALS, "hint": _HINT, "asked": _ASKED}
+        parts = {"table": table, "totals": _TOTALS, "hint": _HINT, "asked": _ASKED, "longest": LONGEST_NAME}
         self._sql = {
             "latest": LATEST.format(**parts),
             "oldest": OLDEST.format(**parts),
