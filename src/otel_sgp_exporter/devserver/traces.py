@@ -48,7 +48,8 @@ WITH touched AS (
         min(start_us - (parent_id IS NULL) * (1 << 60)) AS root
     FROM touched JOIN {table} USING (account, trace_id) GROUP BY account, trace_id
 )
-SELECT account, trace_id, heads.version, heads.id AS root_id, substr(heads.name, 1, {longest}) AS name, heads.status, heads.running,
+SELECT account, trace_id, heads.version, heads.id AS root_id, substr(heads.name, 1, {longest}) AS name,
+    heads.status, heads.running,
     (SELECT {asked} FROM {table} AS head
         WHERE head.id = heads.id AND head.trace_id = heads.trace_id AND head.account = heads.account) AS asked,
     max(group_id) AS group_id, group_concat(DISTINCT type) AS types, min(start_us) AS start_us, max(end_us) AS end_us,
@@ -60,8 +61,8 @@ GROUP BY account, trace_id ORDER BY heads.version
 """
 
 SPANS = """
-SELECT rowid AS key, version, id, parent_id, substr(name, 1, {longest}) AS name, type, status, start_us, end_us, start_arrived_us, end_arrived_us,
-    late_starts, input_tokens, output_tokens, {hint} AS hint
+SELECT rowid AS key, version, id, parent_id, substr(name, 1, {longest}) AS name, type, status,
+    start_us, end_us, start_arrived_us, end_arrived_us, late_starts, input_tokens, output_tokens, {hint} AS hint
 FROM {table} WHERE account = :account AND trace_id = :trace_id AND version > :after ORDER BY version LIMIT :limit
 """
 
