@@ -185,6 +185,40 @@ def test_filters(page: Any, sgp: Sgp) -> None:
     expect({"beta"})
 
 
+def test_orders(page: Any, sgp: Sgp) -> None:
+    """The newest first, or by what a click on a heading says, and the other way round."""
+    usage = {"usage": {"input_tokens": 9, "cost_usd": 0.5}}
+    sgp.put_ok(
+        span("1", trace_id="t1", name="old and long", since=-9, until=-1),
+        span("2", trace_id="t2", name="dear", since=-5, until=-4, output=usage),
+        span("3", trace_id="t3", name="new", since=-2, until=0),
+        span("4", "3", trace_id="t3", since=-2, until=0),
+    )
+    page.goto(sgp.server.url)
+    rows = page.locator(".trace-row:visible")
+
+    def shown() -> list[str]:
+        """From top to bottom, whatever the order of the nodes."""
+        tops = [(row.bounding_box()["y"], row.locator(".title").inner_text()) for row in rows.all()]
+        return [title for _, title in sorted(tops)]
+
+    def expect(titles: list[str]) -> None:
+        soon(page, lambda: shown() == titles)
+
+    expect(["new", "dear", "old and long"])
+    for heading, expected in {
+        "Duration": ["old and long", "new", "dear"],
+        "Spans": ["new", "dear", "old and long"],
+        "Tokens in · out": ["dear", "new", "old and long"],
+        "Cost": ["dear", "new", "old and long"],
+        "Started": ["new", "dear", "old and long"],
+    }.items():
+        page.get_by_role("button", name=heading).click()
+        expect(expected)
+    page.get_by_role("button", name="Started").click()
+    expect(["old and long", "dear", "new"])
+
+
 def test_both_moments_of_arrival(page: Any, sgp: Sgp) -> None:
     """When the START came and when the END did, and a START that came after the END in the colour of a warning."""
     sgp.put_ok(span("a", since=-1))
