@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from ._record import Record
 
-_ALIKE = 3
+_ALIKE = 9
 _FEW = 8
 
 
@@ -39,13 +40,26 @@ class Isolation:
     def refused(self, status: int) -> bool:
         """A record was refused that stood alone. True if all the others would be, too.
 
-        The next request is then the largest, as far from the bad record as can be: when even there the third lone
-        record is refused alike and none was accepted, the fault is common to all, and the rest is not tried.
+        While none was accepted, others are tried alone, picked at random: bad records may stand side by side, or at
+        the beginning of every half. When many in a row are refused alike, the fault is common to all, and the rest is
+        not tried.
         """
         self._refused_alone[status] += 1
-        self._todo.sort(key=len)
-        left = sum(map(len, self._todo))
-        return not self._accepted and self._refused_alone[status] >= _ALIKE and left > _FEW
+        if self._accepted or sum(map(len, self._todo)) <= _FEW:
+            return False
+        if self._refused_alone[status] >= _ALIKE:
+            return True
+        self._single_out()
+        return False
+
+    def _single_out(self) -> None:
+        sizes = [len(request) for request in self._todo]
+        [number] = random.choices(range(len(sizes)), sizes)  # noqa: S311  # no secret hangs on it
+        others = list(self._todo.pop(number))
+        picked = others.pop(random.randrange(len(others)))  # noqa: S311
+        if others:
+            self._todo.insert(number, others)
+        self._todo.append([picked])
 
     def rest(self) -> list[Record]:
         """What has not been tried, which will not be any more."""
