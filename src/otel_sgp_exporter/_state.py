@@ -204,7 +204,7 @@ class State:
 
     def is_done(self, epoch: int) -> bool:
         """Nothing of the epoch is pending; and nothing is to be repeated, if this is the last opportunity."""
-        return not self.ledger.pending_until(epoch) and not (self.is_final and self.lanes.unconfirmed)
+        return not self.ledger.pending_until(epoch) and not (self.final_at < inf and self.lanes.unconfirmed)
 
     @property
     def closed_ending(self) -> Ending:
