@@ -171,10 +171,19 @@ def test_with_an_api_key_everything_is_locked(serve: Callable[..., Sgp]) -> None
     assert httpx.get(sgp.server.url).status_code == 200
 
 
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_other_sites_are_refused(sgp: Sgp, site: str) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:1"},
+    ],
+)
+def test_other_sites_are_refused(sgp: Sgp, headers: dict[str, str]) -> None:
     """A page of another site may neither read nor script faults, though it runs in the same browser."""
-    headers = {"sec-fetch-site": site}
+    assert sgp.http.get("/_standin/traces", headers={"origin": sgp.server.url}).status_code == 200
     assert sgp.http.get("/_standin/traces", headers=headers).status_code == 403
     assert sgp.http.post("/_standin/faults", json={"status": 500}, headers=headers).status_code == 403
     assert sgp.http.get("/", headers={"host": "evil.example"}).status_code == 400

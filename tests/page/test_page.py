@@ -317,9 +317,13 @@ def test_a_server_that_forgets(page: Any, sgp: Sgp) -> None:
     sgp.put_ok(span("old", until=0))
     page.goto(sgp.server.url)
     page.get_by_text("span old").wait_for()
+    page.locator("#find").fill("span old")
+    page.wait_for_timeout(500)
     sgp.server.clear()
     page.get_by_text("No traces yet").wait_for()
     sgp.put_ok(span("new", until=0))
+    page.get_by_text("No trace fits the filters").wait_for()
+    page.locator("#find").fill("")
     page.get_by_text("span new").wait_for()
 
 
