@@ -1,5 +1,6 @@
 """The failure policy as a table: a fault on a real socket, the requests made, what becomes of spans, the log."""
 
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -134,3 +135,18 @@ def test_when_the_budget_is_spent(offered: Callable[..., Any], caplog: pytest.Lo
     _, processor = offered(row, export_timeout_millis=1)
     assert {reason.value: count for reason, count in processor.stats().lost.items()} == row.lost
     assert_said(caplog, row)
+
+
+def test_a_server_that_is_slow_to_accept_is_waited_for(server: StubServer) -> None:
+    """The kernel has taken the connection and the request meanwhile: it is sent once."""
+    accept = threading.Event()
+    with FaultProxy(server.url, before_accept=lambda number: accept.wait(10)) as proxy:
+        processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(proxy.url)), start_delay_millis="off")
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        provider.get_tracer("t").start_span("span").end()
+        assert processor.flush(300).pending == 1
+        accept.set()
+        assert processor.flush(5000).complete
+        assert len(proxy.seen) == 1
+        processor.shutdown()

@@ -95,6 +95,16 @@ def test_a_running_span_is_not_held(server: StubServer, traced: Traced) -> None:
     assert [item["status"] for item in server.items] == ["SUCCESS", "CANCELED"]
 
 
+def test_open_spans_may_be_left_as_they_are(server: StubServer, traced: Traced) -> None:
+    """Who has another process end its spans says so."""
+    provider, processor = traced(server.url, cancel_open_spans=False)
+    span = provider.get_tracer("t").start_span("open")
+    assert processor.force_flush()
+    processor.shutdown()
+    assert list(upserts(server.items).values()) == [["start"]]
+    span.end()
+
+
 def start(span_id: int, size: int) -> Record:
     return Record.of_fragment(Phase.START, (1, span_id), b"x" * size)
 
