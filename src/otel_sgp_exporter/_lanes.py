@@ -247,13 +247,6 @@ class Lanes:
             self._starts[key].offered_at = -float("inf")
             self._starts.move_to_end(key, last=False)
 
-    def withdraw_start(self, key: SpanKey) -> Record | None:
-        """The START of that span, if it is here and not in flight: it is not to be sent any more."""
-        if key not in self._starts:
-            return None
-        self._unpark(key)
-        return self._starts.take(key)
-
     def give_back(self, records: Sequence[Record]) -> list[tuple[Record, Ending]]:
         """These were in flight and are to be sent later, before all others. Returns the records that ended by it."""
         ended = []

@@ -26,7 +26,6 @@ _STALLED_SECONDS = 5.0
 _EXIT_SECONDS = 30.0
 _SPOOLING_SHARE = 0.2
 _LAST_WORDS_SECONDS = 0.2
-_REPEATING_SECONDS = 1.0
 
 _INTERRUPTED = FlushResult(delivered=0, pending=1, lost={})
 """For a caller that has interrupted its own thread inside the pipeline, and for whom nothing can be done in there."""
@@ -135,7 +134,6 @@ class Pipeline:
         # Putting on disk what cannot be delivered takes time, too.
         give_up_at = self._close_deadline - (timeout_seconds * _SPOOLING_SHARE if self._spool else 0)
         self._wait_for(epoch, give_up_at, _STALLED_SECONDS)
-        self._wait_for_repeats(give_up_at)
         with self._guard.locked() as state:
             left = state.lanes.clear()
             state.closed = True
@@ -178,18 +176,6 @@ class Pipeline:
                     return
                 self._guard.progress.wait(left)
 
-    def _wait_for_repeats(self, give_up_at: float) -> None:
-        """For ENDs to be sent once more, when nothing else is left: a START from elsewhere may be under way."""
-        if self._senders.is_one_of_ours():
-            return
-        with self._guard.locked() as state:
-            give_up_at = min(give_up_at, state.final_at + _REPEATING_SECONDS)
-            while len(state.lanes) and not state.stats().pending and not state.closed:
-                left = give_up_at - self._clock()
-                if left <= 0:
-                    return
-                self._guard.progress.wait(left)
-
     def _flush_result(self, epoch: int) -> FlushResult:
         before, self._flushed = self._flushed, self._state.stats()
         return self._flushed.since(before, self._state.ledger.pending_until(epoch))
@@ -204,8 +190,6 @@ class Pipeline:
         """Deliver what is left at interpreter exit, if nobody has closed the pipeline."""
         if not self._state.closed:
             self.flush(_EXIT_SECONDS, stalled_seconds=_STALLED_SECONDS)
-            with suppress(Reentered):
-                self._wait_for_repeats(_NEVER)
 
     def stats(self) -> Stats:
         """The counts at this moment."""

@@ -12,7 +12,7 @@ from ._gate import Gate
 from ._lanes import REASSERT_SECONDS, Lanes
 from ._ledger import Ledger, Stats
 from ._open_spans import OpenSpans
-from ._outcome import SUPERSEDED, Action, DropReason, Ending, Outcome, Verdict
+from ._outcome import Action, DropReason, Ending, Outcome, Verdict
 from ._record import Phase, Record, SpanKey
 from ._repair import cancelled
 from ._window import Window
@@ -69,18 +69,12 @@ class State:
         self.open_spans.closed(key)
         if not self.lanes.has_start(key):
             return self.lanes.expects_start(key, now)
+        for gone in [*takewhile(lambda key: not self.lanes.has_start(key), self.handed_off)]:
+            del self.handed_off[gone]  # given up or superseded before it was sent
         self.lanes.hasten_start(key)
         self.handed_off[key] = now + HANDED_OFF_SECONDS
         # The last attempt may take its time, and so may the server when nobody listens to it any more.
         return HANDED_OFF_SECONDS + request_seconds + REASSERT_SECONDS
-
-    def _withdraw_late_starts(self, now: float) -> None:
-        for key, _ in [*takewhile(lambda entry: entry[1] <= now, self.handed_off.items())]:
-            start = self.lanes.withdraw_start(key)
-            if start is not None:
-                self.ledger.ended(start, SUPERSEDED)
-            if not self.lanes.has_start(key):  # else it is in flight, and not to be tried again
-                del self.handed_off[key]
 
     def superseded(self, records: Sequence[Record], now: float) -> Sequence[Record]:
         """Those STARTs in flight that are not to be tried again: the END has come, or may have come elsewhere."""
@@ -123,8 +117,6 @@ class State:
 
     def take(self, now: float, max_bytes: int) -> tuple[Sequence[Record], bool] | None:
         """The next batch, and whether it is a probe; None when nothing may go at the moment."""
-        if self.handed_off:
-            self._withdraw_late_starts(now)
         due = self.due_at(max_bytes)
         if due is None or due > now:
             return None
