@@ -15,6 +15,7 @@ from pathlib import Path
 
 import capacity
 import event_loop
+import gateway
 import growth
 import hot_path
 import memory
@@ -39,6 +40,7 @@ WORKLOADS: dict[str, Callable[[Sizes], Section]] = {
     "count": growth.by_count,
     "start_delay": start_delay.run,
     "capacity": capacity.run,
+    "gateway": gateway.run,
 }
 ABOUT = """\
 # Benchmarks

@@ -17,6 +17,7 @@ _MEANINGS = {
     "messages": ("counter", "Kafka messages that have come to their end, by what that was."),
     "kafka_lag": ("gauge", "Messages of a partition that are not committed."),
     "kafka_partitions": ("gauge", "Partitions that this member has."),
+    "cpu_seconds": ("counter", "CPU time of the process."),
     "reading_bytes": ("gauge", "Memory of the bodies that are being read."),
     "records": ("counter", "Records that have ended, by outcome."),
     "records_pending": ("gauge", "Records held."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from starlette.requests import Request
@@ -57,6 +58,7 @@ class Health:
 
     async def _metrics(self, request: Request) -> Response:
         counts = Counts()
+        counts.set("cpu_seconds", time.process_time())
         counts.set("reading_bytes", self._reserve.taken)
         for tenant in self._tenants.known():
             stats = tenant.pipeline.stats()

@@ -39,6 +39,7 @@ _UVICORN: dict[str, Any] = {
     "log_config": None,
     "access_log": False,
     "server_header": False,
+    "proxy_headers": False,
     "timeout_keep_alive": 75,  # longer than most senders keep a connection: else they meet its end
 }
 

@@ -40,13 +40,17 @@ class Unpacker:
             pairs = pairs[:MAX_ATTRIBUTES]
         self.count += len(pairs)
         for pair in pairs:
-            key = pair.key
-            try:
-                if len(key) > MAX_KEY_CHARACTERS or self.count > MAX_VALUES:
-                    raise _TooMany
-                attributes[key] = self._value(pair.value)
-            except _TooMany:
+            key, value = pair.key, pair.value
+            kind = value.WhichOneof("value")
+            if len(key) > MAX_KEY_CHARACTERS or self.count > MAX_VALUES:
                 dropped += 1
+            elif kind in _PLAIN:  # nearly all are, and this runs for every one
+                attributes[key] = getattr(value, kind)
+            else:
+                try:
+                    attributes[key] = self._value(value)
+                except _TooMany:
+                    dropped += 1
         return attributes, dropped
 
     def _value(self, value: AnyValue) -> Any:
