@@ -12,7 +12,11 @@ import pytest
 from broker import Cluster, cluster
 from otlp import JSON, TRACE_ID, Gateway, environment, post, request_of, running, span
 
+from faults import refused
+from otel_sgp_exporter.gateway.dead_letters import DeadLetters
 from otel_sgp_exporter.gateway.intake import Intake
+from otel_sgp_exporter.gateway.message import Under
+from otel_sgp_exporter.gateway.offsets import Offsets
 from support import Answer, Request, StubServer, upserts, wait_until
 
 TOPIC = "otlp_spans"
@@ -235,6 +239,46 @@ def test_a_member_that_stops_leaves_its_partitions_to_the_others(
     gateway_to(server.url, *arguments(kafka), *fast)
     wait_until(lambda: delivered(server) == names_of(range(80)), 30)
     assert {1} == {len(kinds) for kinds in upserts(server.items).values()}
+
+
+def test_a_member_that_stops_waits_for_what_is_in_flight(kafka: Cluster, gateway_to: Starts) -> None:
+    """And commits it: whoever has the partition next begins behind it."""
+    asked, release = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> None:
+        asked.set()
+        release.wait(20)
+
+    with StubServer(hold) as server:
+        kafka.write(TOPIC, messages(range(4)), partition=2)
+        gateway = gateway_to(server.url, *arguments(kafka))
+        assert asked.wait(30)
+        stopping = threading.Thread(target=gateway.stop)
+        stopping.start()
+        wait_until(lambda: gateway._draining)
+        release.set()
+        stopping.join()
+        assert names_of(range(4)) == delivered(server)
+    assert {2: 4} == kafka.committed(GROUP, TOPIC)
+
+
+def test_a_dead_letter_that_cannot_be_written_is_not_committed() -> None:
+    """Rather stuck than lost: it is written again until the topic has it."""
+    buried: list[object] = []
+    with refused() as nobody:
+        config = {"bootstrap.servers": nobody.removeprefix("http://"), "message.timeout.ms": 100, "log_level": 0}
+        letters = DeadLetters(config, DEAD, lambda under, how: buried.append(under))
+        written: list[object] = []
+        letters.bury(Under("t", 0, 0, b"value", [], None, Offsets()), "why")
+        write = letters._write
+        letters._write = lambda *arguments: written.append(arguments) or write(*arguments)  # type: ignore[method-assign,func-returns-value]
+
+        def polled() -> bool:
+            letters.poll()
+            return len(written) > 1
+
+        wait_until(polled)
+    assert not buried
 
 
 def test_members_share_the_partitions_and_one_that_is_killed_loses_nothing(fast: tuple[str, ...]) -> None:
