@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,8 +12,8 @@ from queue import SimpleQueue
 from ._record import Record
 from ._state import State
 
-_LARGE_BYTES = 32 * 1024
 _MANY_RECORDS = 1024
+_ROUND_SECONDS = 0.002
 
 
 class Reentered(Exception):  # noqa: N818  # not an error: an answer
@@ -22,9 +23,9 @@ class Reentered(Exception):  # noqa: N818  # not an error: an answer
 class Guard:
     """Lets one thread at a time at the state, and takes records from threads that must not wait for that.
 
-    `offer` puts a record into the inbox and rings a bell; a thread of ours admits what is there. The application's
-    threads so never hold the lock for a span: no sender can block them, and a signal handler that raises, or a
-    finaliser that ends a span, finds nothing half done.
+    `offer` puts into the inbox what makes a record and rings a bell; a thread of ours makes and admits what is there.
+    The application's threads so spend next to nothing on a span and never hold the lock for it: no sender can block
+    them, and a signal handler that raises, or a finaliser that ends a span, finds nothing half done.
 
     Args:
         state: What is guarded.
@@ -36,7 +37,7 @@ class Guard:
         self._state = state
         self._clock = clock
         self._admitted = admitted
-        self._inbox: deque[Record] = deque()
+        self._inbox: deque[Callable[[], Record | None]] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()  # can be put into from anywhere, even from within a put
         self._inside: set[int] = set()
         self._lock = threading.Lock()
@@ -49,10 +50,13 @@ class Guard:
         self.progress = threading.Condition(self._lock)
         """Something became of a record."""
 
-    def offer(self, record: Record) -> None:
-        """Take `record` over. Waits for nothing, unless so much is offered at once that it has to be counted now."""
-        self._inbox.append(record)
-        if not self.has_porter or record.charged_bytes >= _LARGE_BYTES or len(self._inbox) >= _MANY_RECORDS:
+    def offer(self, make: Callable[[], Record | None]) -> None:
+        """Take a record over that `make` makes, soon, once, in any thread; it must not raise.
+
+        Waits for nothing, unless so many are offered at once that they have to be counted now.
+        """
+        self._inbox.append(make)
+        if not self.has_porter or len(self._inbox) >= _MANY_RECORDS:
             self._admit_here()
         elif self._bell.empty():
             self._bell.put(None)
@@ -65,6 +69,7 @@ class Guard:
             self._bell.get()  # before looking, so that whatever comes from now on rings again
             with self.locked() as state:
                 closed = state.closed
+            time.sleep(_ROUND_SECONDS)  # waking this thread costs the application more than all else about a span
         self.has_porter = False
 
     def ring(self) -> None:
@@ -92,7 +97,9 @@ class Guard:
         now = self._clock()
         before = self._state.next_due
         for _ in range(len(self._inbox)):  # not while there are any: a flood would never let go of the lock
-            self._state.admit(self._inbox.popleft(), now)
+            record = self._inbox.popleft()()
+            if record is not None:
+                self._state.admit(record, now)
         due = self._state.next_due
         self._admitted(due is not None and (before is None or due < before))
 

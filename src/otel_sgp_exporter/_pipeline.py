@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import wait
 from contextlib import suppress
 
@@ -61,10 +61,10 @@ class Pipeline:
             self._guard, self._delivery, self._config, self._journal, self._spool, lambda: self._close_deadline
         )
 
-    def offer(self, record: Record) -> None:
-        """Take `record` over. Never waits."""
+    def offer(self, make: Callable[[], Record | None]) -> None:
+        """Take over the record that `make` makes, soon, once, in any thread; it must not raise. Never waits."""
         self._notice_fork()
-        self._guard.offer(record)
+        self._guard.offer(make)
 
     def hand_off(self, key: SpanKey) -> float:
         """Another process will end the span: do not close it here. How many seconds its START may still take."""

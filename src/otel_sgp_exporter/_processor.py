@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from functools import partial
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from ._config import UNSET, ProcessorConfig, Unset
 from ._custody import RESUMED, Resumed, holders
@@ -19,10 +21,12 @@ from ._ledger import FlushResult, Stats
 from ._metrics import Metrics
 from ._parse import FOR_EVER_MILLIS, function
 from ._pipeline import Pipeline
-from ._record import Phase, Record, SpanKey
+from ._record import Phase, Record, Seen, SpanKey, copied
 from ._selection import Selection, SpanFilter
 
 _logger = logging.getLogger(__package__)
+
+_SAMPLED = TraceFlags.SAMPLED
 
 
 class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
@@ -152,19 +156,32 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
     def _offer(self, phase: Phase, span: ReadableSpan) -> None:
         try:
             context = span.get_span_context()
-            if context is None or not context.trace_flags.sampled:
+            if context is None or not context.trace_flags & _SAMPLED:
                 return  # RECORD_ONLY, which still comes here
-            key = (context.trace_id, context.span_id)
-            if self._selection is not None and not self._selected(self._selection, phase, key, span):
-                return
-            record = Record(phase, key, span)
-            if self._refreshes_starts and phase is Phase.START:
-                record.started = span
+            ancestor = None
             if self._selection is not None:
-                record.ancestor = self._selection.ancestor(key)
-            self._pipeline.offer(record)
+                key = (context.trace_id, context.span_id)
+                if not self._selected(self._selection, phase, key, span):
+                    return
+                ancestor = self._selection.ancestor(key)
+            # Others may change these as soon as we return; all else can be read in a thread of ours.
+            seen = span.name, copied(span.attributes)
+            self._pipeline.offer(partial(self._record, phase, context, span, seen, ancestor))
         except Exception:
             self._complain()
+
+    def _record(
+        self, phase: Phase, context: SpanContext, span: ReadableSpan, seen: Seen, ancestor: int | None
+    ) -> Record | None:
+        try:
+            record = Record(phase, (context.trace_id, context.span_id), span, seen)
+            record.ancestor = ancestor
+            if self._refreshes_starts and phase is Phase.START:
+                record.started = span
+            return record
+        except Exception:
+            self._complain()
+            return None
 
     def _complain(self) -> None:
         if not self._complained:

@@ -16,6 +16,9 @@ SpanKey: TypeAlias = tuple[int, int]
 Receipt: TypeAlias = "Callable[[Record, Any], object]"
 """Told, under the pipeline's lock, how a record ended (its `Ending`): never waits and never raises."""
 
+Seen: TypeAlias = tuple[str, Mapping[Any, Any]]
+"""A span's name and a copy of its attributes."""
+
 # A record's own cost beside its values: the objects around them, and the resource fields that every item repeats.
 _FIXED_BYTES = 1024
 _EVENT_BYTES = 256
@@ -68,15 +71,14 @@ class Record:
         "status",
     )
 
-    def __init__(self, phase: Phase, key: SpanKey, span: ReadableSpan) -> None:
+    def __init__(self, phase: Phase, key: SpanKey, span: ReadableSpan, seen: Seen | None = None) -> None:
         self.phase = phase
         self.key = key
-        self.name = span.name
+        self.name, self.attributes = seen or (span.name, copied(span.attributes))
         self.parent: SpanContext | None = span.parent
         self.kind = span.kind
         self.resource = span.resource
         self.instrumentation_scope = span.instrumentation_scope
-        self.attributes: Mapping[Any, Any] = _copied(span.attributes)
         self.links: Sequence[Link] = span.links
         self.start_ns = span.start_time or span.end_time or 0  # nanoseconds since the epoch
         if phase is Phase.START:
@@ -124,7 +126,7 @@ class Record:
         """For a START that has waited: what the span is called and holds by now."""
         if self.started is not None:
             self.name = self.started.name
-            self.attributes = _copied(self.started.attributes)
+            self.attributes = copied(self.started.attributes)
 
     def adopt(self, start: Record) -> None:
         """For an END in place of its START: what the START knew and the SDK's attribute limit has evicted since."""
@@ -171,7 +173,8 @@ def snapshot(phase: Phase, span: ReadableSpan) -> Record | None:
     return None if context is None else Record(phase, (context.trace_id, context.span_id), span)
 
 
-def _copied(attributes: Mapping[str, Any] | None) -> Mapping[Any, Any]:
+def copied(attributes: Mapping[str, Any] | None) -> Mapping[Any, Any]:
+    """A copy that nobody else changes, of a mapping that somebody may be changing."""
     # The SDK's mapping copies itself in one C call, safe against a concurrent set_attribute; iterating it is neither
     # fast nor safe. Shallow is enough: the SDK stores copies of nested values that it never changes.
     copy = getattr(attributes, "copy", None)
@@ -187,7 +190,7 @@ def _size(attributes: Mapping[Any, Any]) -> int:
 
 
 def _size_of_events(events: Sequence[Event]) -> int:
-    return sum(_EVENT_BYTES + _size(_copied(event.attributes)) for event in events)
+    return sum(_EVENT_BYTES + _size(copied(event.attributes)) for event in events)
 
 
 def _nested_size(value: Any, depth: int) -> int:
