@@ -15,25 +15,32 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False,
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3))
 OBJECTS = st.dictionaries(ANY_TEXT | st.sampled_from(["usage", "messages", "content", "password"]), JSON, max_size=4)
 IDS = st.sampled_from(["a", "b", "c"]) | ANY_TEXT
-TIMES = st.sampled_from(["2026-11-20T10:00:00Z", "2026-11-20T10:00:01.5+05:30", "2026-11-20", 1.8e9]) | JSON
+TIMES = st.sampled_from(["2026-11-20T10:00:00Z", "2026-11-20T15:30:00+05:30", "2026-11-20T10:00:01.5Z", 1795168800])
 WORDS = st.lists(ANY_TEXT | st.sampled_from(["a", '"', '"ab"', "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"]), max_size=3)
 
-SPANS = st.fixed_dictionaries(
-    {"name": ANY_TEXT | JSON, "trace_id": IDS, "start_timestamp": TIMES},
-    optional={
+
+def spans(odd: Any) -> Any:
+    """Write items in which every field may also be something odd."""
+    fields = {
         "id": IDS,
         "parent_id": IDS,
         "group_id": IDS,
         "end_timestamp": TIMES,
-        "status": st.sampled_from(["SUCCESS", "ERROR"]) | JSON,
-        "type": st.sampled_from(["COMPLETION", "TRACER"]) | JSON,
-        "obs_trace_id": st.just("a" * 32) | JSON,
-        "obs_span_id": st.just("b" * 16) | JSON,
-        **dict.fromkeys(("input", "output", "metadata", "expected"), OBJECTS | JSON),
-        **dict.fromkeys(("application_variant_id", "application_interaction_id"), JSON),
-    },
-)
-BATCHES = st.fixed_dictionaries({"items": st.lists(SPANS, max_size=4) | JSON}) | JSON
+        "status": st.sampled_from(["SUCCESS", "ERROR"]),
+        "type": st.sampled_from(["COMPLETION", "TRACER"]),
+        "obs_trace_id": st.just("a" * 32),
+        **dict.fromkeys(("input", "output", "metadata", "expected"), OBJECTS),
+        **dict.fromkeys(("application_variant_id", "application_interaction_id"), ANY_TEXT),
+    }
+    required = {"name": ANY_TEXT, "trace_id": IDS, "start_timestamp": TIMES}
+    return st.fixed_dictionaries(
+        {name: values | odd for name, values in required.items()},
+        optional={name: values | odd for name, values in fields.items()},
+    )
+
+
+SPANS = spans(st.nothing())
+BATCHES = st.fixed_dictionaries({"items": st.lists(SPANS, max_size=4) | st.lists(spans(JSON), max_size=4)}) | JSON
 SEARCHES = JSON | st.fixed_dictionaries(
     {},
     optional={
