@@ -145,3 +145,36 @@ def test_types_that_are_no_speakers(page: Any, sgp: Sgp, kind: Any) -> None:
     open_trace(page, sgp)
     page.locator(".part", has_text="Input").locator(".json").get_by_text("items").wait_for()
     assert page.locator(".message").count() == 0
+
+
+ODD: list[Any] = [
+    *(None, 5, "x", [], {}, [None], [5], ["x"], [[]], [{}]),
+    [{"role": 5}],
+    [{"role": "user"}],
+    [{"role": "user", "content": {"a": 1}}],
+    [{"role": "user", "content": [None, 5, "x", [], {}, {"type": "tool_use"}, {"type": "tool_result"}]}],
+    [{"role": "user", "parts": 5, "reasoning": 5}],
+    [{"role": "tool", "tool_call_id": {}, "name": []}],
+    [{"role": "assistant", "tool_calls": [None, 5, {}, {"function": {"name": None, "arguments": "{bad"}}]}],
+    [{"message": {"message": {"role": "x"}}}],
+    [{"type": "function_call"}, {"type": "function_call_output"}],
+    [{"type": "ai", "content": None}],
+]
+
+
+@pytest.mark.parametrize("key", ["messages", "content", "tool_calls"])
+def test_payloads_of_any_shape(page: Any, sgp: Sgp, key: str) -> None:
+    """Whatever stands where a conversation, a count or an error is looked for, the span is shown."""
+    odd = ({key: value, "usage": value} for value in ODD)
+    metadata = ({"model": v, "cost_usd": v, "time_to_first_token_ms": v, "error_message": v, "usage": v} for v in ODD)
+    fields = zip(odd, metadata, strict=True)
+    sgp.put_ok(
+        *(
+            span(f"{n:02}", since=n - 100, until=n - 99, input=payload, output=payload, metadata=said, status="ERROR")
+            for n, (payload, said) in enumerate(fields)
+        )
+    )
+    open_trace(page, sgp)
+    for n in range(len(ODD)):
+        page.locator("#detail h3").get_by_text(f"span {n:02}").wait_for()
+        page.keyboard.press("ArrowDown")
