@@ -23,6 +23,7 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=timezone.utc)
         (403, Action.BLOCK, DropReason.AUTH),
         (404, Action.BLOCK, DropReason.CONFIG),
         (405, Action.BLOCK, DropReason.CONFIG),
+        (407, Action.RETRY, DropReason.BUDGET_SPENT),
         (408, Action.RETRY, DropReason.BUDGET_SPENT),
         (409, Action.ISOLATE, DropReason.REFUSED),
         (413, Action.SHRINK, DropReason.TOO_LARGE),

@@ -121,6 +121,7 @@ _BY_STATUS = {
     403: _UNAUTHORISED,
     404: _MISCONFIGURED,
     405: _MISCONFIGURED,
+    407: _RETRY,  # of a proxy on the way to an http:// endpoint; on the way to https:// it is no answer at all
     408: _RETRY,
     409: _ISOLATE,
     413: (Action.SHRINK, DropReason.TOO_LARGE),
