@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,7 +20,8 @@ from ._wire import ENVELOPE_BYTES, EncodeError, Encoder, body_bytes, body_chunks
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
 _MIN_REQUEST_BYTES = 64 * 1024
-_TURN_SECONDS = 0.0002
+_TURN_SECONDS = 0.001
+_NOTHING: AbstractContextManager[None] = nullcontext()
 
 _HELD_BACK = Verdict(Action.RETRY, why="never sent", reason=DropReason.CLOSED)
 
@@ -66,6 +67,8 @@ class Terms:
         deadline: When to give up, on the delivery's clock; may come closer while the batch is under way.
         wait: Waits as many seconds, or less when the deadline has come closer.
         turn: Entered for every attempt; may wait. What is left of the batch is returned when none is granted.
+        encoding: Held while records are encoded. Threads that encode at the same time only take the interpreter from
+            each other.
         encoded: Told once the records are encoded, before the first attempt.
         late: Those of the records that are not to be sent any more, asked before the first attempt.
         superseded: Those of the records that their END has made pointless, or late, asked before every other attempt.
@@ -74,6 +77,7 @@ class Terms:
     deadline: Callable[[], float]
     wait: Callable[[float], object]
     turn: Callable[[], AbstractContextManager[Turn]] = lambda: nullcontext(Turn())
+    encoding: AbstractContextManager[object] = _NOTHING
     encoded: Callable[[Sequence[Record]], object] = lambda records: None
     late: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: ()
     superseded: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: ()
@@ -130,22 +134,29 @@ class Delivery:
         """Those of `records` that can be sent, encoded."""
         tried_before = [record for record in records if record.fragment is not None]
         vain = {*tried_before} - {*(yield from _without(terms.superseded, tried_before))}
-        sealed = []
+        with terms.encoding:
+            unencodable = self._seal([record for record in records if record not in vain])
+        for record, why in unencodable.items():
+            yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE), why)
+        sealed = [record for record in records if record not in vain and record not in unencodable]
+        terms.encoded(sealed)
+        return sealed
+
+    def _seal(self, records: Iterable[Record]) -> dict[Record, str]:
+        """Encode the records; returns those that cannot be, and why."""
+        unencodable = {}
         since = self.clock()
         for record in records:
             try:
-                if record not in vain:
-                    self.seal(record)
-                    sealed.append(record)
+                self.seal(record)
             except EncodeError as error:
-                yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE), str(error))
+                unencodable[record] = str(error)
             # Otherwise the interpreter lets another thread run only every 5 ms: an event loop would stutter, and
             # answers that have arrived would wait.
             if self.clock() - since > _TURN_SECONDS:
                 time.sleep(0)
                 since = self.clock()
-        terms.encoded(sealed)
-        return sealed
+        return unencodable
 
     def seal(self, record: Record) -> None:
         """Encode `record`, unless it is, in a size that can be sent. Raises EncodeError."""

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 from . import _process
@@ -69,6 +69,7 @@ class Senders:
         self._missing = config.max_concurrent_exports + 2 + config.max_concurrent_exports // 4
         self._start_at = -float("inf")
         self._threads: list[threading.Thread] = []
+        self._encoding = nullcontext() if delivery.encoder.redacts else threading.Lock()  # a redactor may wait
         self._idle = 0
         self.in_flight: dict[Future[None], Sequence[Record]] = {}
         self._pressure = threading.Event()
@@ -195,6 +196,7 @@ class Senders:
             deadline=lambda: min(give_up_at, self._close_deadline()),
             wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
             turn=lambda: self._turn(give_up_at, is_probe=batch.is_probe),
+            encoding=self._encoding,
             encoded=self._recharge,
             late=self._late,
             superseded=self._superseded,

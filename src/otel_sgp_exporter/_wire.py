@@ -40,6 +40,7 @@ class Encoder:
         self._redact = redact
         self._memory = TraceMemory()
         self._redactions_failed = 0
+        self.redacts = redact is not None
 
     def seal(self, record: Record) -> None:
         """Turn `record` into its encoded item. Raises EncodeError when that cannot be done."""
