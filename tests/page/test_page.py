@@ -243,8 +243,9 @@ def test_json_and_copy(page: Any, sgp: Sgp) -> None:
     tree = page.locator(".part", has_text="Input").locator(".json")
     tree.wait_for()
     assert tree.get_by_text("deep").count() == 0
-    tree.locator("summary", has_text="b").last.click()
-    tree.locator("summary").get_by_text("c", exact=False).last.click()
+    for key in "bc":
+        tree.locator("summary", has=page.locator(".k").get_by_text(key, exact=True)).click()
+    tree.get_by_text("deep").wait_for()
     page.locator(".part", has_text="Input").get_by_role("button", name="Copy").click()
     page.get_by_text("Copied").wait_for()
     assert '"deep"' in page.evaluate("navigator.clipboard.readText()")
