@@ -17,6 +17,7 @@ import pytest
 from otlp import Gateway, environment, post, request_of, running, send, span
 
 from otel_sgp_exporter.gateway import protocol, serve
+from otel_sgp_exporter.gateway.body import Unzip
 from support import StubServer, wait_until
 
 Starts = Callable[..., Gateway]
@@ -167,6 +168,12 @@ def test_a_body_longer_than_announced_bytes_is_refused(server: StubServer, gatew
     assert send(gateway.url, span()).status == 200
 
 
+def test_a_bomb_is_unpacked_in_pieces() -> None:
+    """And no further than it is asked for."""
+    pieces = Unzip().feed(gzip.compress(b"\x00" * 100_000_000))
+    assert [256 * 1024] * 3 == [len(next(pieces)) for _ in range(3)]
+
+
 def test_what_is_no_http_is_refused(server: StubServer, gateway_to: Starts) -> None:
     gateway = gateway_to(server.url)
     with connected(gateway.url) as connection:
@@ -182,6 +189,7 @@ def test_more_connections_than_allowed_are_closed(
     server: StubServer, gateway_to: Starts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 5)
+    monkeypatch.setattr(protocol, "REST_SECONDS", 60)
     gateway = gateway_to(server.url)
     with contextlib.ExitStack() as stack:
         kept = [stack.enter_context(connected(gateway.url)) for _ in range(5)]

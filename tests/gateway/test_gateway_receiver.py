@@ -299,8 +299,9 @@ def test_probes_and_metrics_need_no_token(server: StubServer, gateway_to: Starts
     assert "secret" not in metrics
 
 
-def test_stopping_answers_what_is_under_way(gateway_to: Starts) -> None:
+def test_stopping_answers_what_is_under_way_and_queued(gateway_to: Starts, monkeypatch: pytest.MonkeyPatch) -> None:
     """And takes nothing new: a sender keeps what it has for the next gateway."""
+    monkeypatch.setenv("OTEL_EXPORTER_SGP_MAX_CONCURRENT_EXPORTS", "1")
     asked, release = threading.Event(), threading.Event()
 
     def hold(request: Request) -> None:
@@ -310,16 +311,40 @@ def test_stopping_answers_what_is_under_way(gateway_to: Starts) -> None:
     answers: list[Answered] = []
     with StubServer(hold) as server:
         gateway = gateway_to(server.url)
-        sender = threading.Thread(target=lambda: answers.append(send(gateway.url, span())))
-        sender.start()
+        pipeline = gateway.tenants.known()[0].pipeline
+        senders = [
+            threading.Thread(target=lambda number=number: answers.append(send(gateway.url, span(number))))  # type: ignore[misc]
+            for number in (1, 2)
+        ]
+        senders[0].start()
         assert asked.wait(10)
+        senders[1].start()
+        wait_until(lambda: pipeline.stats().offered == 2)
         stopping = threading.Thread(target=gateway.stop)
         stopping.start()
-        wait_until(lambda: gateway._draining)
+        wait_until(lambda: gateway._receiver is not None and gateway._receiver.draining)
         release.set()
-        stopping.join()
-        sender.join()
+        for thread in (stopping, *senders):
+            thread.join()
         with pytest.raises(ConnectionError):
             send(gateway.url, span())
-    assert [200] == [answered.status for answered in answers]
-    assert 1 == len(server.items)
+    assert [200, 200] == [answered.status for answered in answers]
+    assert 2 == len(server.items)
+
+
+def test_a_request_that_comes_while_it_stops_is_sent_away(server: StubServer, gateway_to: Starts) -> None:
+    """On a connection that was open already."""
+    gateway = gateway_to(server.url)
+    assert gateway._receiver is not None
+    gateway._receiver.draining = True
+    answered = send(gateway.url, span())
+    assert (503, "close", True) == (answered.status, answered.headers["connection"], "retry-after" in answered.headers)
+    assert not server.items
+
+
+def test_stopping_leaves_running_spans_running(server: StubServer, gateway_to: Starts) -> None:
+    """They are open in other processes, and end through another gateway."""
+    gateway = gateway_to(server.url)
+    assert send(gateway.url, span(end_time_unix_nano=0)).status == 200
+    gateway.stop()
+    assert [["start"]] == list(upserts(server.items).values())
