@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import Distribution
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -324,6 +325,7 @@ def test_what_is_installed_here() -> None:
 
 
 LOADER, DISTRO, OTLP = (f"opentelemetry-{name}" for name in ("instrumentation", "distro", "exporter-otlp-proto-http"))
+VENDOR = "aws-opentelemetry-distro"
 
 
 @pytest.mark.parametrize(
@@ -337,6 +339,7 @@ LOADER, DISTRO, OTLP = (f"opentelemetry-{name}" for name in ("instrumentation", 
         ({"OTEL_TRACES_EXPORTER": "sgp"}, [], "opentelemetry-instrument is not installed: "),
         ({"OTEL_TRACES_EXPORTER": "sgp,otlp"}, [LOADER], "Only sgp will be set up, not otlp: install opentelemetry-"),
         ({"OTEL_TRACES_EXPORTER": "sgp,otlp"}, [LOADER, DISTRO, OTLP], ""),
+        ({"OTEL_TRACES_EXPORTER": "sgp,otlp"}, [LOADER, VENDOR], ""),
         (
             {"OTEL_TRACES_EXPORTER": "sgp"},
             [LOADER, DISTRO],
@@ -348,7 +351,7 @@ LOADER, DISTRO, OTLP = (f"opentelemetry-{name}" for name in ("instrumentation", 
             "",
         ),
         ({"OTEL_CONFIG_FILE": "x", "OTEL_TRACES_EXPORTER": "otlp"}, [LOADER], "Nothing here reads OTEL_CONFIG_FILE: "),
-        ({"OTEL_CONFIG_FILE": "x", "OTEL_TRACES_EXPORTER": "otlp"}, [LOADER, DISTRO], ""),
+        ({"OTEL_CONFIG_FILE": "x", "OTEL_TRACES_EXPORTER": "otlp"}, [LOADER, VENDOR], ""),
         ({"OTEL_TRACES_SAMPLER": "always_off"}, [], "OTEL_TRACES_SAMPLER says that no span is sampled"),
         ({"OTEL_TRACES_SAMPLER": "parentbased_always_on"}, [], ""),
     ],
@@ -360,7 +363,7 @@ def test_what_keeps_spans_from_being_made(
     """SGP can be reached, and still there would be nothing."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    sentences = pitfalls(packages)
+    sentences = pitfalls(packages, has_distro=DISTRO in packages or VENDOR in packages)
     assert (len(sentences), said in "".join(sentences)) == (1 if said else 0, True), sentences
 
 
@@ -369,4 +372,16 @@ def test_pitfalls_are_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     """They do not change the status: the test span is in SGP all the same."""
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "SGP")
     report = check()
-    assert (report["status"], report["warnings"]) == (Exit.OK, pitfalls({"opentelemetry-instrumentation"}))
+    assert (report["status"], report["warnings"]) == (Exit.OK, pitfalls({LOADER}, has_distro=False))
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_distro_is_whoever_sets_the_sdk_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, found: bool) -> None:
+    """By the entry point that the loader looks for, whatever the package is called."""
+    metadata = tmp_path / "some_vendor-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: some-vendor\nVersion: 1.0\n")
+    group = "opentelemetry_configurator" if found else "opentelemetry_instrumentor"
+    (metadata / "entry_points.txt").write_text(f"[{group}]\nvendor = some_vendor:Configurator\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert _surroundings.has_distro() == found

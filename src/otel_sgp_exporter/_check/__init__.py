@@ -14,7 +14,7 @@ from ._diagnosis import CheckError, Diagnosis, Exit
 from ._pitfalls import pitfalls
 from ._report import collected_warnings, lines, settings
 from ._round_trip import RoundTrip
-from ._surroundings import installed
+from ._surroundings import has_distro, installed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def check() -> dict[str, Any]:
             "installed": [package._asdict() for package in found],
             "steps": [],
         }
-        warnings += pitfalls({package.name for package in found})
+        warnings += pitfalls({package.name for package in found}, has_distro())
         diagnosis = _diagnosis(report["steps"])
     return {**report, "status": diagnosis.status.value, "verdict": diagnosis.sentence}
 

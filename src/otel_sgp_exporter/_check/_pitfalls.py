@@ -7,18 +7,15 @@ from collections.abc import Collection, Iterator
 from ._surroundings import variable
 
 
-def pitfalls(installed: Collection[str]) -> list[str]:
-    """A sentence each. `installed`: names of packages, as `installed()` finds them."""
-    of_the_exporters = _of_the_file if variable("OTEL_CONFIG_FILE") else _of_the_exporters
-    return [*of_the_exporters(installed), *_of_the_sampler()]
+def pitfalls(installed: Collection[str], has_distro: bool) -> list[str]:
+    """A sentence each. `installed`: names of packages, as `installed()` finds them; `has_distro`: anybody's."""
+    if variable("OTEL_CONFIG_FILE"):
+        unread = [] if has_distro else ["Nothing here reads OTEL_CONFIG_FILE: install opentelemetry-distro."]
+        return [*unread, *_of_the_sampler()]
+    return [*_of_the_exporters(installed, has_distro), *_of_the_sampler()]
 
 
-def _of_the_file(installed: Collection[str]) -> Iterator[str]:
-    if "opentelemetry-distro" not in installed:
-        yield "Nothing here reads OTEL_CONFIG_FILE: install opentelemetry-distro."
-
-
-def _of_the_exporters(installed: Collection[str]) -> Iterator[str]:
+def _of_the_exporters(installed: Collection[str], has_distro: bool) -> Iterator[str]:
     names = [name.strip() for name in variable("OTEL_TRACES_EXPORTER").split(",")]
     others = [name for name in names if name not in ("sgp", "none", "")]
     if "sgp" not in names:
@@ -29,10 +26,11 @@ def _of_the_exporters(installed: Collection[str]) -> Iterator[str]:
         return
     if "opentelemetry-instrumentation" not in installed:
         yield "opentelemetry-instrument is not installed: pip install 'otel-sgp-exporter[instrument]'."
-    elif "opentelemetry-distro" not in installed:
-        if others:
-            yield f"Only sgp will be set up, not {', '.join(others)}: install opentelemetry-distro."
-    elif not any(name.startswith("opentelemetry-exporter-otlp-proto-") for name in installed):
+    elif not has_distro and others:
+        yield f"Only sgp will be set up, not {', '.join(others)}: install opentelemetry-distro."
+    elif "opentelemetry-distro" in installed and not any(
+        name.startswith("opentelemetry-exporter-otlp-proto-") for name in installed
+    ):
         wanted = [name for name in _WITH_DEFAULT_OTLP if not variable(name)]
         if wanted:
             yield f"opentelemetry-distro wants an OTLP exporter, unless you set {' and '.join(wanted)} to none."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import Distribution, distributions, entry_points
 from typing import NamedTuple
 
 from .._config import Setting, resolve
@@ -30,6 +30,11 @@ class Installed(NamedTuple):
 def installed() -> list[Installed]:
     """The SDK, instrumentations and vendors of this environment, by name."""
     return sorted(set(_found()))
+
+
+def has_distro() -> bool:
+    """Whether `opentelemetry-instrument` finds somebody, OpenTelemetry or a vendor, who sets the SDK up."""
+    return bool(entry_points(group="opentelemetry_configurator"))
 
 
 def _found() -> Iterator[Installed]:
