@@ -1,4 +1,4 @@
-"""What a fixed number of requests in flight does to a backend that can serve four at a time."""
+"""What a fixed and an adapted number of requests in flight do to a backend that can serve four at a time."""
 
 import time
 
@@ -12,9 +12,11 @@ LATENCY_MILLIS = 150
 SPANS_PER_SECOND = 4_000  # twice what it can serve, in batches of 200 and both upserts
 
 
-def produce(url: str, in_flight: int, seconds: float) -> tuple[float, int, int]:
+def produce(url: str, in_flight: int, adapts: bool, seconds: float) -> tuple[float, int, int]:
     """When the load was over, the spans made, and those of them that were lost by then or in the time after."""
     driver = ours(max_concurrent_exports=in_flight, max_queue_size=100_000).make(url)
+    if not adapts:
+        driver.processor._pipeline._state.window.narrow = lambda now: None  # type: ignore[attr-defined]
     began, number = time.monotonic(), 0
     while (elapsed := time.monotonic() - began) < seconds:
         while number < elapsed * SPANS_PER_SECOND:
@@ -26,9 +28,9 @@ def produce(url: str, in_flight: int, seconds: float) -> tuple[float, int, int]:
     return done, number, number - driver.processor.stats().spans_delivered  # type: ignore[attr-defined]
 
 
-def measure(mode: str, in_flight: int, seconds: float) -> Figures:
+def measure(mode: str, in_flight: int, adapts: bool, seconds: float) -> Figures:
     options = ("--latency", f"fixed:{LATENCY_MILLIS}", "--capacity", str(CAPACITY), "--over", mode)
-    (done, made, lost), seen = against(options, produce, in_flight, seconds)
+    (done, made, lost), seen = against(options, produce, in_flight, adapts, seconds)
     answered = [request for request in seen.accepted if request.answered and request.answered <= done]
     return {
         "upserts/s": sum(request.starts + request.ends for request in answered) / seconds,
@@ -40,13 +42,15 @@ def measure(mode: str, in_flight: int, seconds: float) -> Figures:
 
 
 def run(sizes: Sizes) -> Section:
-    pairs = [(mode, number) for mode in sizes.modes for number in sizes.in_flight]
-    found = repeated(pairs, 1, lambda pair: measure(*pair, sizes.capacity_seconds))
+    cases = [(mode, number, adapts) for mode in sizes.modes for number in sizes.in_flight for adapts in (False, True)]
+    found = repeated(cases, 1, lambda case: measure(*case, sizes.capacity_seconds))
 
-    def row(pair: tuple[str, int]) -> tuple[Value, ...]:
-        f = found[pair]
+    def row(case: tuple[str, int, bool]) -> tuple[Value, ...]:
+        f = found[case]
+        mode, number, adapts = case
         return (
-            *pair,
+            mode,
+            f"up to {number}" if adapts else number,
             f["upserts/s"],
             f"{f['share']:.0%}",
             f["latency p95"],
@@ -62,7 +66,7 @@ def run(sizes: Sizes) -> Section:
         "*429* or *503* and `Retry-After: 1`. *Of capacity*: requests served while the load lasted. *Not there*: "
         "spans not complete after as long again.",
         ("over capacity", "in flight", "upserts/s", "of capacity", "latency p95 ms", "refused", "not there"),
-        [row(pair) for pair in found],
+        [row(case) for case in found],
         {},
     )
 

@@ -44,8 +44,8 @@ FULL = Sizes(
     growth_spans=(1_000, 10_000, 100_000),
     delay_seconds=8,
     delays=(0, 250, 1000, 5000, "off"),
-    capacity_seconds=2,
-    in_flight=(4, 8, 32),
+    capacity_seconds=4,
+    in_flight=(8, 32),
     modes=("wait", "slow", "429", "503"),
 )
 QUICK = FULL._replace(

@@ -43,9 +43,22 @@ def test_every_round_of_answers_allows_one_more() -> None:
     limits = []
     for width in range(1, 9):
         for _ in range(width + 1):
-            window.widen()
+            window.widen(20.0)
         limits.append(window.limit)
     assert limits == [2, 3, 4, 5, 6, 7, 8, 8]
+
+
+def test_what_was_too_many_is_not_tried_again_at_once() -> None:
+    """A backend that serves so many at a time is refused little; one that has grown is found out soon."""
+    window = Window(8)
+    window.widen(0.0)
+    window.narrow(1.0)
+    for _ in range(100):
+        window.widen(2.0)
+    assert window.limit == 7
+    for _ in range(100):
+        window.widen(11.0)
+    assert window.limit == 8
 
 
 @given(st.integers(1, 64), st.lists(st.tuples(st.booleans(), st.floats(0, 5))))
@@ -54,7 +67,7 @@ def test_the_limit_stays_between_one_and_what_is_allowed(most: int, steps: list[
     window, now = Window(most), 0.0
     for pushed_back, seconds in steps:
         now += seconds
-        window.narrow(now) if pushed_back else window.widen()
+        window.narrow(now) if pushed_back else window.widen(now)
         assert 1 <= window.limit <= most
 
 

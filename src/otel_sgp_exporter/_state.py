@@ -143,7 +143,7 @@ class State:
         if verdict.pushes_back:
             self.window.narrow(now)
         elif verdict.action is Action.DONE:
-            self.window.widen()
+            self.window.widen(now)
         if verdict.silence_seconds:
             self._keep_silent(verdict, now, is_probe=is_probe)
         elif is_probe and verdict.action is not Action.RETRY:
