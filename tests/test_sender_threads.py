@@ -175,6 +175,7 @@ def test_a_log_line_is_written_suppressed_and_without_the_lock(traced: Traced) -
             provider, probe.processor = traced(url)
             provider.get_tracer("t").start_span("span").end()
             probe.processor.flush()
+            wait_until(lambda: bool(probe.found))  # it is written after the flush was woken
     finally:
         logger.removeHandler(handler)
     assert set(probe.found) == {(True, True)}
@@ -227,11 +228,12 @@ def test_a_batch_that_fills_one_by_one_goes_when_it_is_full(server: StubServer, 
     wait_until(lambda: processor.stats().delivered == 10, 5)
 
 
-def test_a_batch_that_fills_while_all_senders_are_busy_goes_when_one_is_free(traced: Traced) -> None:
-    """Nobody slept when it filled, so nobody was woken: whoever comes back looks again."""
-    go_on = threading.Event()
+def test_batches_that_fill_while_all_senders_are_busy_go_when_one_is_free(traced: Traced) -> None:
+    """Nobody slept when they filled, so nobody was woken: whoever comes back looks again."""
+    busy, go_on = threading.Event(), threading.Event()
 
     def script(request: Request) -> Answer | None:
+        busy.set()
         return Answer(after=lambda: go_on.wait(10)) if request.names[0] == "first" else None
 
     with StubServer(script) as server:
@@ -239,9 +241,10 @@ def test_a_batch_that_fills_while_all_senders_are_busy_goes_when_one_is_free(tra
             server.url, 20_000, 600_000, 10, max_concurrent_exports=1, start_delay_millis="off"
         )
         tracer = provider.get_tracer("t")
-        for name in ("first", "then"):
-            for _ in range(10):
-                tracer.start_span(name).end()
-            wait_until(lambda: processor.stats().in_flight == 10)
+        for _ in range(10):
+            tracer.start_span("first").end()
+        wait_until(busy.is_set)
+        for _ in range(100):
+            tracer.start_span("then").end()
         go_on.set()
-        wait_until(lambda: processor.stats().delivered == 20, 5)
+        wait_until(lambda: processor.stats().delivered == 110, 5)
