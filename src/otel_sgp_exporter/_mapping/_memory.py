@@ -12,8 +12,8 @@ V = TypeVar("V")
 
 _MAX_TRACES = 10_000
 _MAX_CALLS = 10_000
-_MAX_OPEN_SPANS = 4_096
-_MAX_START_BYTES = 16_384
+_MAX_OPEN_SPANS = 1_024
+_MAX_START_BYTES = 8_192
 
 
 class Recent(Generic[K, V]):
@@ -61,9 +61,8 @@ class Opened(NamedTuple):
 class TraceMemory:
     """Bounded, safe to share between threads; whoever maps owns one.
 
-    It holds the group id of 10,000 traces, 10,000 billed calls, and the attributes of 4,096 open spans, at most 16 KiB
-    each: 64 MiB if every one is full, though while a span is open its texts are the span's own. Entries beyond a bound
-    are forgotten oldest first, and the item is then built from the record alone.
+    It holds the group id of 10,000 traces, 10,000 billed calls, and the attributes of 1,024 open spans, at most 8 KiB
+    each. Entries beyond a bound are forgotten oldest first, and the item is then built from the record alone.
     """
 
     __slots__ = ("_billed", "_groups", "_opened", "_warned")
