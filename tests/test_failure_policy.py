@@ -20,7 +20,7 @@ from faults import (
     status,
 )
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
-from support import StubServer, settings
+from support import StubServer, settings, wait_until
 
 BEGINS, ENDS = "SGP takes no spans at the moment, they are tried again", "SGP takes spans again"
 AUTH = "SGP refuses the API key or the account: check OTEL_EXPORTER_SGP_API_KEY and _ACCOUNT_ID"
@@ -110,8 +110,11 @@ def items_in(exchange: Exchange) -> int:
 
 
 def assert_said(caplog: pytest.LogCaptureFixture, row: Row) -> None:
-    lines = [record.getMessage() for record in caplog.records if record.name == "otel_sgp_exporter"]
-    assert [line[: len(begin)] for line, begin in zip(lines, row.said, strict=True)] == row.said, lines
+    def lines() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "otel_sgp_exporter"]
+
+    wait_until(lambda: len(lines()) >= len(row.said))  # the last is written after the flush was woken
+    assert [line[: len(begin)] for line, begin in zip(lines(), row.said, strict=True)] == row.said, lines()
 
 
 @pytest.mark.parametrize("name", TABLE)
