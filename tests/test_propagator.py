@@ -18,8 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from otel_sgp_exporter import _attach
-from otel_sgp_exporter._mapping._origin import TRACESTATE_MEMBER
-from otel_sgp_exporter._propagator import MEMBER, SGPPropagator, install, marked
+from otel_sgp_exporter._propagator import SGPPropagator, install, marked
 
 W3C = TraceContextTextMapPropagator()
 PROVIDER = TracerProvider(shutdown_on_exit=False)
@@ -161,11 +160,6 @@ def test_extracting_changes_nothing() -> None:
     assert ours.extract({"tracestate": "sgp=1"}, within) is within
     assert ours.extract({}) == {}
     assert ours.fields == {"tracestate"}
-
-
-def test_the_mapping_looks_for_the_same_member() -> None:
-    """Two constants, since the mark must not import the engine."""
-    assert MEMBER == TRACESTATE_MEMBER
 
 
 def test_a_processor_that_was_added_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

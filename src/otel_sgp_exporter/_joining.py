@@ -28,9 +28,9 @@ class Joining:
         self._in_use = False
         self._warned: set[str] = set()
 
-    def concerns(self, context: Context) -> bool:
-        """Whether a span in `context` may have to join. A context with one entry has a current span and no baggage."""
-        return self._in_use or len(context) > 1
+    def concerns(self, span: Span, context: Context) -> bool:
+        """Whether `span` may have to join, or is resumed: `context` holds more than its parent."""
+        return self._in_use or len(context) > (span.parent is not None)
 
     def resumed(self, span: Span) -> None:
         """The span was told in another process what to join; its children here follow."""

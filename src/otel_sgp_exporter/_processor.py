@@ -110,7 +110,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Queue the START of a sampled span. Never raises, never waits."""
         context = get_current() if parent_context is None else parent_context
-        if self._joining.concerns(context) and self._is_resumed(span, context):
+        if self._joining.concerns(span, context) and self._is_resumed(span, context):
             return
         if self._sends_starts or self._selection:
             self._offer(Phase.START, span)

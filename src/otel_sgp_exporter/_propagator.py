@@ -18,11 +18,10 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.trace import Span, TraceState, format_span_id
 
-from ._joined import TRACE, seal_of
+from ._joined import MEMBER, joined_seal
 
 _logger = logging.getLogger(__package__)
 
-MEMBER = "sgp"
 _HEADER = "tracestate"
 _W3C_HEADERS = {"traceparent", _HEADER}
 # What every hop has to pass on, says W3C; beyond it the oldest members, the right-most, go first.
@@ -65,8 +64,7 @@ class SGPPropagator(TextMapPropagator):
         if where.is_valid and where.trace_flags.sampled and not where.is_remote:
             span_id = self._exported_id(span)
             if span_id:
-                joined = (getattr(span, "attributes", None) or {}).get(TRACE)
-                setter.set(carrier, _HEADER, marked(where.trace_state, span_id, seal_of(joined)).to_header())
+                setter.set(carrier, _HEADER, marked(where.trace_state, span_id, joined_seal(span)).to_header())
 
     def extract(
         self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
+from ._joined import joined_seal, mark_in
 from ._record import SpanKey
 
 SpanFilter: TypeAlias = Callable[[ReadableSpan], bool]
@@ -50,8 +51,7 @@ class Selection:
 
     def started(self, key: SpanKey, span: ReadableSpan) -> None:
         """Decide about a span."""
-        parent = span.parent
-        parent_id = 0 if parent is None or parent.trace_id != key[0] else parent.span_id
+        parent_id = _linked_parent(span, key[0])
         ancestor = self._left_out.get((key[0], parent_id), parent_id)
         if not self._wanted(span):
             _remember(self._left_out, key, ancestor)
@@ -86,6 +86,16 @@ class Selection:
             return bool(self._filter(span))
         except Exception:
             return True
+
+
+def _linked_parent(span: ReadableSpan, trace_id: int) -> int:
+    """The parent's id; 0 for none, and for one in another process that is not known to be in the same trace of SGP."""
+    parent = span.parent
+    if parent is None or parent.trace_id != trace_id:
+        return 0
+    if parent.is_remote and mark_in(parent.trace_state)[1] != joined_seal(span):
+        return 0
+    return parent.span_id
 
 
 def _remember(table: dict[SpanKey, int], key: SpanKey, ancestor: int) -> None:

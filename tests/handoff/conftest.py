@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
 
-from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
+from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter, _attach
 from otel_sgp_exporter._state import State
 from otel_sgp_exporter.devserver import DevServer
 from support import settings
@@ -50,15 +50,17 @@ def sgp(request: pytest.FixtureRequest) -> Iterator[DevServer]:
 
 
 @pytest.fixture
-def process(sgp: DevServer) -> Iterator[Callable[..., Process]]:
+def process(sgp: DevServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Process]]:
     """Makes a process of that name."""
+    monkeypatch.setattr(_attach, "_attached", [])
+    monkeypatch.setattr(_attach, "mark_requests", lambda: None)  # it would change the global propagator
     made: list[Process] = []
 
     def make(name: str = "one", *, sampler: Any = None, id_generator: Any = None, **options: Any) -> Process:
         processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(sgp.url)), **options)
         resource = Resource({"service.name": name})
         provider = TracerProvider(sampler, resource, shutdown_on_exit=False, id_generator=id_generator)
-        provider.add_span_processor(processor)
+        _attach.attach(provider, processor, {})
         beside = InMemorySpanExporter()
         provider.add_span_processor(SimpleSpanProcessor(beside))
         made.append(Process(provider, processor, beside))

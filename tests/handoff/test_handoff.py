@@ -328,6 +328,19 @@ def test_a_start_that_waits_for_its_delay_goes_at_once(sgp: DevServer, process: 
     wait_until(lambda: bool(sgp.spans()))
 
 
+def test_a_process_that_leaves_at_once_still_has_the_last_word(sgp: DevServer, process: MakeProcess) -> None:
+    """It waits a second with its END's repetition: the START of the other is on its way."""
+    one, two = process("one"), process("two")
+    sgp.fault(delay_millis=400)
+    token = handoff(one.tracer.start_span("span"))
+    wait_until(lambda: sgp.stats()["puts_in_flight"] == 1)
+    with resume(token, tracer_provider=two.provider):
+        pass
+    two.provider.shutdown()
+    one.flush()
+    assert rows(sgp)["span"]["end_timestamp"]
+
+
 def test_the_filter_s_decision_travels(sgp: DevServer, process: MakeProcess) -> None:
     """A span that is left out where it starts is left out where it ends, and stands between no others."""
     one, two = (process(name, span_filter=lambda span: span.name != "noise") for name in ("one", "two"))

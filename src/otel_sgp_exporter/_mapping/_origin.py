@@ -10,6 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from otel_sgp_exporter._joined import mark_in
 from otel_sgp_exporter._mapping._events import source_of
 from otel_sgp_exporter._mapping._facts import CHUNK_EVENTS, TIME_TO_FIRST_CHUNK
 from otel_sgp_exporter._mapping._ids import timestamp
@@ -21,9 +22,6 @@ from otel_sgp_exporter._mapping._usage import number
 from otel_sgp_exporter._record import Phase, Record
 
 _SPAN_ID = re.compile("[0-9a-f]{16}")
-TRACESTATE_MEMBER = "sgp"
-"""In the tracestate of a remote parent: that span is in SGP."""
-
 Members: TypeAlias = list[tuple[str, Any]]
 
 _ORIGINS: Recent[tuple[int, int], tuple[Resource, InstrumentationScope | None, Members]] = Recent(1_000)
@@ -94,19 +92,18 @@ def read_parent(
         return exported or None, parent.span_id
     if not parent.is_remote:
         return parent.span_id, None
-    mark = parent.trace_state.get(TRACESTATE_MEMBER)
+    mark, its_seal = mark_in(parent.trace_state)
     if options.remote_parent == "root" or (options.remote_parent == "auto" and mark is None):
         return None, parent.span_id
-    marked, _, its_seal = (mark or "").partition(".")
     if its_seal != seal:
         return None, parent.span_id
-    linked = _marked_span(marked) or parent.span_id
+    linked = _marked_span(mark) or parent.span_id
     return linked, None if linked == parent.span_id else parent.span_id
 
 
-def _marked_span(mark: str) -> int | None:
+def _marked_span(mark: str | None) -> int | None:
     """The nearest ancestor that is in SGP, as the caller's propagator wrote it; None when that cannot be read."""
-    return int(mark, 16) if _SPAN_ID.fullmatch(mark) else None
+    return int(mark, 16) if mark and _SPAN_ID.fullmatch(mark) else None
 
 
 def time_to_first_token_ms(record: Record, reader: Reader) -> float | None:
