@@ -1,4 +1,4 @@
-"""Connections: how long they are kept, and how much of an answer is worth reading."""
+"""Connections and requests: how long ones are kept, how large others get, how much of an answer is worth reading."""
 
 import contextlib
 import socket
@@ -77,3 +77,15 @@ def test_an_answer_without_end_is_left_early_and_is_an_answer(exporter_to: Made)
         for number in range(2):
             assert exporter.export([ended_span(number + 1)]) is SpanExportResult.SUCCESS
     assert sum(sent) < 64 * 1024 * 1024
+
+
+def test_an_export_of_any_length_is_sent_in_requests_that_the_server_takes(
+    exporter_to: Made, server: StubServer
+) -> None:
+    """The SDK's processor may be told to hand over more at once than one request may hold."""
+    spans = [ended_span(number) for number in range(1, 2502)]
+    assert exporter_to(server.url).export(spans) is SpanExportResult.SUCCESS
+    assert [len(request.items) for request in server.requests] == [1000, 1000, 501]
+    assert len({item["id"] for item in server.items}) == 2501
+    assert exporter_to(server.url).export([]) is SpanExportResult.SUCCESS
+    assert len(server.requests) == 3

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from ._config import ExporterConfig
+from ._config import MAX_BATCH_RECORDS, ExporterConfig
 from ._delivery import Delivery, Returned, Settled, Terms
 from ._mapping import MappingOptions
 from ._outcome import DELIVERED
@@ -109,11 +109,12 @@ class SGPSpanExporter(SpanExporter):
             deadline=lambda: self.delivery.clock() if self._shut_down.is_set() else give_up_at,
             wait=self._shut_down.wait,
         )
+        batches = [records[at : at + MAX_BATCH_RECORDS] for at in range(0, len(records), MAX_BATCH_RECORDS)]
         with untraced():
-            failure = self._deliver(records, terms)
-        if failure is None:
+            failures = [why for batch in batches if (why := self._deliver(batch, terms)) is not None]
+        if not failures:
             return SpanExportResult.SUCCESS
-        _logger.error("Spans were not exported: %s", failure)
+        _logger.error("Spans were not exported: %s", failures[0])
         return SpanExportResult.FAILURE
 
     def _deliver(self, records: Sequence[Record], terms: Terms) -> str | None:
