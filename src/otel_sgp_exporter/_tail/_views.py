@@ -28,6 +28,7 @@ class Screen:
 
     def show(self, settled: list[list[Span]], live: list[list[Span]]) -> None:
         columns, height = shutil.get_terminal_size()
+        columns, height = columns or 80, height or 24  # Python 3.10 believes a terminal that says it has none
         if self._drawn_lines:
             self._out.write(f"\x1b[{self._drawn_lines}F\x1b[J")
         for trace in settled:
