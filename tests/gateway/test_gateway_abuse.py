@@ -254,15 +254,15 @@ def test_memory_stays_flat_whatever_is_sent() -> None:
     worst: list[tuple[bytes, dict[str, str]]] = [
         (gzip.compress(b"\x00" * 200_000_000), {"content_encoding": "gzip"}),
         (os.urandom(1_000_000), {}),
-        (_nested(b"\x12\x00" * 2_000_000, 1, 2), {}),  # empty spans
-        (b"\x0a\x00" * 2_000_000, {}),  # empty resources
-        (_nested(b"\x5a\x00" * 3_900_000, 1, 2, 2), {}),  # empty events
-        (_nested(TINY_ATTRIBUTE * 900_000, 1, 2, 2), {}),
-        (_nested(TINY_ATTRIBUTE * 28_000, 1, 2, 2) * 70, {}),
+        (_nested(b"\x12\x00" * 1_000_000, 1, 2), {}),  # empty spans
+        (b"\x0a\x00" * 1_000_000, {}),  # empty resources
+        (_nested(b"\x5a\x00" * 1_900_000, 1, 2, 2), {}),  # empty events
+        (_nested(TINY_ATTRIBUTE * 500_000, 1, 2, 2), {}),
+        (_nested(TINY_ATTRIBUTE * 28_000, 1, 2, 2) * 30, {}),
         (gzip.compress(_nested(EMPTY_VALUES, 1, 2, 2) * 2), {"content_encoding": "gzip"}),
-        (b'{"resourceSpans":[' + b"{}," * 400_000 + b"{}]}", {"content_type": "application/json"}),
-        (request_of(*[span(trace_id=b"")] * 20_000).SerializeToString(), {}),
-        (request_of(*[span(end_time_unix_nano=0)] * 20_000).SerializeToString(), {}),
+        (b'{"resourceSpans":[' + b"{}," * 100_000 + b"{}]}", {"content_type": "application/json"}),
+        (request_of(*[span(trace_id=b"")] * 10_000).SerializeToString(), {}),
+        (request_of(*[span(end_time_unix_nano=0)] * 10_000).SerializeToString(), {}),
         (request_of(span(), resource={"huge": "x" * 10_000_000}).SerializeToString(), {}),
     ]
     with StubServer() as server, running(env=environment(server.url)) as (process, url):
