@@ -12,7 +12,8 @@ from queue import SimpleQueue
 from ._record import Record
 from ._state import State
 
-_MANY_RECORDS = 1024
+_FEW_RECORDS, _MANY_RECORDS = 32, 1024
+_INBOX_BYTES = 4 * 1024 * 1024
 _ROUND_SECONDS = 0.002
 
 
@@ -41,6 +42,7 @@ class Guard:
         self._bell: SimpleQueue[None] = SimpleQueue()  # can be put into from anywhere, even from within a put
         self._inside: set[int] = set()
         self._lock = threading.Lock()
+        self._room = _FEW_RECORDS  # in the inbox: about `_INBOX_BYTES`, if records stay as large as the last ones
         self.has_porter = False
         """Whether a thread answers the bell."""
         self.work = threading.Condition(self._lock)
@@ -56,7 +58,7 @@ class Guard:
         Waits for nothing, unless so many are offered at once that they have to be counted now.
         """
         self._inbox.append(make)
-        if not self.has_porter or len(self._inbox) >= _MANY_RECORDS:
+        if not self.has_porter or len(self._inbox) >= self._room:
             self._admit_here()
         elif self._bell.empty():
             self._bell.put(None)
@@ -96,10 +98,13 @@ class Guard:
             return  # else those who wait for work would wake each other for ever
         now = self._clock()
         before = self._state.next_due
-        for _ in range(len(self._inbox)):  # not while there are any: a flood would never let go of the lock
+        count, size = len(self._inbox), 1
+        for _ in range(count):  # not while there are any: a flood would never let go of the lock
             record = self._inbox.popleft()()
             if record is not None:
+                size += record.charged_bytes
                 self._state.admit(record, now)
+        self._room = min(max(_INBOX_BYTES * count // size, _FEW_RECORDS), _MANY_RECORDS)
         due = self._state.next_due
         self._admitted(due is not None and (before is None or due < before))
 

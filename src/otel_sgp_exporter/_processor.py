@@ -165,7 +165,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
                     return
                 ancestor = self._selection.ancestor(key)
             # Others may change these as soon as we return; all else can be read in a thread of ours.
-            seen = span.name, copied(span.attributes)
+            seen = span.name, copied(span.attributes), span.links
             self._pipeline.offer(partial(self._record, phase, context, span, seen, ancestor))
         except Exception:
             self._complain()

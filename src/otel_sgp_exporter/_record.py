@@ -16,8 +16,8 @@ SpanKey: TypeAlias = tuple[int, int]
 Receipt: TypeAlias = "Callable[[Record, Any], object]"
 """Told, under the pipeline's lock, how a record ended (its `Ending`): never waits and never raises."""
 
-Seen: TypeAlias = tuple[str, Mapping[Any, Any]]
-"""A span's name and a copy of its attributes."""
+Seen: TypeAlias = tuple[str, Mapping[Any, Any], Sequence[Link]]
+"""What others may change of a span: its name, and copies of its attributes and links."""
 
 # A record's own cost beside its values: the objects around them, and the resource fields that every item repeats.
 _FIXED_BYTES = 1024
@@ -74,12 +74,11 @@ class Record:
     def __init__(self, phase: Phase, key: SpanKey, span: ReadableSpan, seen: Seen | None = None) -> None:
         self.phase = phase
         self.key = key
-        self.name, self.attributes = seen or (span.name, copied(span.attributes))
+        self.name, self.attributes, self.links = seen or (span.name, copied(span.attributes), span.links)
         self.parent: SpanContext | None = span.parent
         self.kind = span.kind
         self.resource = span.resource
         self.instrumentation_scope = span.instrumentation_scope
-        self.links: Sequence[Link] = span.links
         self.start_ns = span.start_time or span.end_time or 0  # nanoseconds since the epoch
         if phase is Phase.START:
             self._leave_open()
