@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def in_otlp(entries: list[dict[str, Any]], name: str) -> Iterator[tuple[dict[str
 @pytest.mark.parametrize("name", captured.NAMES)
 def test_a_capture_sent_through_otlp_maps_as_in_its_own_process(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """Every captured span, encoded by the SDK's own OTLP exporter; items equal to the last byte."""
+    if name == "edge__sdk_1_45_2" and metadata.version("opentelemetry-sdk") < "1.45":
+        pytest.skip("older OTLP exporters leave out more values")
     caplog.set_level(logging.CRITICAL)  # the encoder logs what OTLP has no word for
     direct, through = TraceMemory(), TraceMemory()
     for entry, readable in in_otlp(captured.load(name), name):

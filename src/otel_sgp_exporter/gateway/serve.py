@@ -118,6 +118,7 @@ class Gateway:
         listening = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
         # asyncio does not do it for a socket made elsewhere; without, answers of two packets wait 40 ms.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._listening = listening
         self._port = listening.getsockname()[1]
         self._uvicorn = uvicorn.Server(config)
         serve = self._uvicorn.serve(sockets=[listening])
@@ -137,6 +138,7 @@ class Gateway:
             self._member.stop(self.settings.drain_seconds)
         self._uvicorn.should_exit = True
         self._thread.join(max(give_up_at - time.monotonic(), 0) + 2)
+        self._listening.close()  # uvicorn does not, when it has hardly begun
         self.tenants.close(max(give_up_at - time.monotonic(), 0))
         if self._receiver is not None:
             self._receiver.close()
