@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from queue import SimpleQueue
 
 from ._record import Record
 from ._state import State
@@ -39,7 +39,8 @@ class Guard:
         self._clock = clock
         self._admitted = admitted
         self._inbox: deque[Callable[[], Record | None]] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()  # can be put into from anywhere, even from within a put
+        # Can be put into from anywhere, even from within a put.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._inside: set[int] = set()
         self._lock = threading.Lock()
         self._room = _FEW_RECORDS  # in the inbox: about `_INBOX_BYTES`, if records stay as large as the last ones

@@ -31,6 +31,18 @@ _INTERRUPTED = FlushResult(delivered=0, pending=1, lost={})
 """For a caller that has interrupted its own thread inside the pipeline, and for whom nothing can be done in there."""
 
 
+class _Life:
+    """What a pipeline is in one process."""
+
+    def __init__(self, state: State, guard: Guard, journal: Journal) -> None:
+        self.state = state
+        self.guard = guard
+        self.journal = journal
+        self.senders: Senders
+        self.close_deadline = _NEVER
+        self.flushed = Stats()
+
+
 class Pipeline:
     """Takes records from any thread and has senders deliver them, a batch each, at the same time.
 
@@ -42,33 +54,48 @@ class Pipeline:
         self._config = config
         self._spool = spool
         self._clock = delivery.clock
-        self._begin(closed=False)
+        self._closed = False
+        # By process, and made with the first span: locks that were made before gevent patches them stop every greenlet.
+        self._lives: dict[int, _Life] = {}
         _process.watch(self)
 
     def start_over(self) -> None:
         """Begin with nothing, in a new process: what the parent holds is the parent's to send."""
-        self._begin(closed=self._state.closed)
+        self._lives = {}
 
-    def _begin(self, *, closed: bool) -> None:
-        self._pid = os.getpid()
-        self._close_deadline = _NEVER
-        self._flushed = Stats()
-        self._journal = Journal()
-        self._state = State(self._config)
-        self._state.closed = closed
-        self._guard = Guard(self._state, self._clock, lambda sooner: self._senders.wake(self._state, sooner))
-        self._senders = Senders(
-            self._guard, self._delivery, self._config, self._journal, self._spool, lambda: self._close_deadline
+    @property
+    def _life(self) -> _Life:
+        pid = os.getpid()  # uWSGI forks without Python's hooks
+        return self._lives.get(pid) or self._lives.setdefault(pid, self._begun())
+
+    def _begun(self) -> _Life:
+        state, journal = State(self._config), Journal()
+        state.closed = self._closed
+        guard = Guard(state, self._clock, lambda sooner: senders.wake(state, sooner))
+        life = _Life(state, guard, journal)
+        senders = life.senders = Senders(
+            guard, self._delivery, self._config, journal, self._spool, lambda: life.close_deadline
         )
+        return life
+
+    @property
+    def _state(self) -> State:
+        return self._life.state
+
+    @property
+    def _guard(self) -> Guard:
+        return self._life.guard
+
+    @property
+    def _senders(self) -> Senders:
+        return self._life.senders
 
     def offer(self, make: Callable[[], Record | None]) -> None:
         """Take over the record that `make` makes, soon, once, in any thread; it must not raise. Never waits."""
-        self._notice_fork()
         self._guard.offer(make)
 
     def hand_off(self, key: SpanKey) -> float:
         """Another process will end the span: do not close it here. How many seconds its START may still take."""
-        self._notice_fork()
         with suppress(Reentered), self._guard.locked() as state:
             self._guard.work.notify()
             return state.hand_off(key, self._clock(), self._delivery.request_seconds)
@@ -76,14 +103,9 @@ class Pipeline:
 
     def expect_start(self, key: SpanKey, seconds: float) -> None:
         """Another process may still send the START of that span for so long: send its END once more afterwards."""
-        self._notice_fork()
         with suppress(Reentered), self._guard.locked() as state:
             now = self._clock()
             state.lanes.expect_start(key, now + seconds, now)
-
-    def _notice_fork(self) -> None:
-        if self._pid != os.getpid():  # uWSGI forks without Python's hooks
-            self.start_over()
 
     def flush(self, timeout_seconds: float, *, stalled_seconds: float = _NEVER) -> FlushResult:
         """Send what was offered before, now, and wait for it at most `timeout_seconds`.
@@ -91,7 +113,6 @@ class Pipeline:
         Gives up early when nothing was delivered for `stalled_seconds`, or when the server asked for more silence than
         there is time; does not wait at all in a sender, or in a signal handler that has interrupted such a call.
         """
-        self._notice_fork()
         try:
             with self._guard.locked() as state:
                 deadline = self._clock() + timeout_seconds
@@ -114,7 +135,6 @@ class Pipeline:
         Gives up early when nothing was delivered for five seconds. Safe before any record, twice, and from several
         threads at once. Spans that SGP shows as running are closed there as CANCELED.
         """
-        self._notice_fork()
         try:
             return self._close(timeout_seconds)
         except Reentered:
@@ -125,24 +145,24 @@ class Pipeline:
             first = not self._senders.closing.is_set()
             if self._config.cancel_open_spans and first:
                 state.cancel_open_spans(self._clock(), time.time_ns())
-            self._close_deadline = min(self._close_deadline, self._clock() + timeout_seconds)
+            self._life.close_deadline = min(self._life.close_deadline, self._clock() + timeout_seconds)
             self._senders.closing.set()
             state.end(self._clock())
             epoch = state.ledger.next_epoch()
             self._guard.work.notify_all()
             self._guard.turn.notify_all()
         # Putting on disk what cannot be delivered takes time, too.
-        give_up_at = self._close_deadline - (timeout_seconds * _SPOOLING_SHARE if self._spool else 0)
+        give_up_at = self._life.close_deadline - (timeout_seconds * _SPOOLING_SHARE if self._spool else 0)
         self._wait_for(epoch, give_up_at, _STALLED_SECONDS)
         with self._guard.locked() as state:
             left = state.lanes.clear()
-            state.closed = True
+            state.closed = self._closed = True
             self._guard.work.notify_all()
             in_flight = dict(self._senders.in_flight)
         self._senders.let_go()
         sealed = (record for batch in in_flight.values() for record in batch if record.fragment is not None)
         kept = self._keep([*left, *sealed])
-        self._close_deadline = min(self._close_deadline, self._clock())
+        self._life.close_deadline = min(self._life.close_deadline, self._clock())
         self._senders.closed.set()
         wait(in_flight, _LAST_WORDS_SECONDS)
         with self._guard.locked() as state:
@@ -151,14 +171,14 @@ class Pipeline:
             self._guard.progress.notify_all()
             result, lost, unconfirmed = self._flush_result(epoch), state.ledger.lost(), state.lanes.unconfirmed
         if first:
-            self._journal.closed(lost, unconfirmed)
+            self._life.journal.closed(lost, unconfirmed)
         return result
 
     def _keep(self, records: Iterable[Record]) -> set[Record]:
         """Those that are on disk now. What is in flight is kept as well, for senders that do not come back in time."""
         if self._spool is None:
             return set()
-        return keep_undelivered(records, self._spool, self._delivery, self._close_deadline)
+        return keep_undelivered(records, self._spool, self._delivery, self._life.close_deadline)
 
     def _wait_for(self, epoch: int, deadline: float, stalled_seconds: float) -> None:
         """Until nothing of the epoch is pending, or there is no point in waiting longer."""
@@ -177,8 +197,8 @@ class Pipeline:
                 self._guard.progress.wait(left)
 
     def _flush_result(self, epoch: int) -> FlushResult:
-        before, self._flushed = self._flushed, self._state.stats()
-        return self._flushed.since(before, self._state.ledger.pending_until(epoch))
+        before, self._life.flushed = self._life.flushed, self._state.stats()
+        return self._life.flushed.since(before, self._state.ledger.pending_until(epoch))
 
     def hurry(self) -> None:
         """Send what is queued without lingering, from now on."""
@@ -193,7 +213,6 @@ class Pipeline:
 
     def stats(self) -> Stats:
         """The counts at this moment."""
-        self._notice_fork()
         try:
             with self._guard.locked() as state:
                 return state.stats()
