@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from ._journal import say
 from ._record import Record
 from ._state import State
 
@@ -69,10 +71,14 @@ class Guard:
         self.has_porter = True
         closed = False
         while not closed:
-            self._bell.get()  # before looking, so that whatever comes from now on rings again
-            with self.locked() as state:
-                closed = state.closed
-            time.sleep(_ROUND_SECONDS)  # waking this thread costs the application more than all else about a span
+            try:
+                self._bell.get()  # before looking, so that whatever comes from now on rings again
+                with self.locked() as state:
+                    closed = state.closed
+                time.sleep(_ROUND_SECONDS)  # waking this thread costs the application more than all else about a span
+            except BaseException as error:  # nobody else would answer, nor ring for what is there already
+                say(logging.ERROR, "The thread that admits spans goes on after %s", type(error).__name__)
+                self.ring()
         self.has_porter = False
 
     def ring(self) -> None:

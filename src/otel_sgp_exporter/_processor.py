@@ -17,14 +17,13 @@ from ._config import UNSET, ProcessorConfig, Unset
 from ._custody import RESUMED, Resumed, holders
 from ._delivery import Delivery
 from ._joining import Joining
+from ._journal import say
 from ._ledger import FlushResult, Stats
 from ._metrics import Metrics
 from ._parse import FOR_EVER_MILLIS, function
 from ._pipeline import Pipeline
 from ._record import Phase, Record, Seen, SpanKey, copied
 from ._selection import Selection, SpanFilter
-
-_logger = logging.getLogger(__package__)
 
 _SAMPLED = TraceFlags.SAMPLED
 
@@ -186,7 +185,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
     def _complain(self) -> None:
         if not self._complained:
             self._complained = True
-            _logger.exception("A span could not be queued; this is said once")
+            say(logging.ERROR, "A span could not be queued; this is said once", traceback=True)
 
     def _selected(self, selection: Selection, phase: Phase, key: SpanKey, span: ReadableSpan) -> bool:
         if phase is Phase.START:

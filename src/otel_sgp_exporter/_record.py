@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from sys import getsizeof
 from typing import Any, TypeAlias
@@ -124,8 +125,8 @@ class Record:
     def refresh(self) -> None:
         """For a START that has waited: what the span is called and holds by now."""
         if self.started is not None:
-            self.name = self.started.name
-            self.attributes = copied(self.started.attributes)
+            with suppress(Exception):  # a span that breaks meanwhile is shown as it started
+                self.name, self.attributes = self.started.name, copied(self.started.attributes)
 
     def adopt(self, start: Record) -> None:
         """For an END in place of its START: what the START knew and the SDK's attribute limit has evicted since."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
@@ -71,6 +71,7 @@ class Senders:
         self._threads: list[threading.Thread] = []
         self._encoding = nullcontext() if delivery.encoder.redacts else threading.Lock()  # a redactor may wait
         self._idle = 0
+        self._complained = False
         self.in_flight: dict[Future[None], Sequence[Record]] = {}
         self._pressure = threading.Event()
         self.closing = threading.Event()
@@ -136,9 +137,15 @@ class Senders:
 
     def _run(self) -> None:
         with untraced():
-            while (batch := self._next_batch()) is not None:
-                self._send(batch)
-                self._replay_spooled()
+            while not self.closed.is_set():
+                try:
+                    while (batch := self._next_batch()) is not None:
+                        self._send(batch)
+                        self._replay_spooled()
+                    return
+                except BaseException:  # whatever it was, the next batch is none the worse for it
+                    self._complain("A sender failed", [])
+                    self.closing.wait(_START_AGAIN_SECONDS)
 
     def _next_batch(self) -> _Batch | None:
         """Waits for a batch; None when the pipeline is closed."""
@@ -171,7 +178,7 @@ class Senders:
                     for record in event.records:
                         del unsettled[record.key]
         except BaseException:
-            say(logging.ERROR, "A sender failed; %d records are lost", len(unsettled), traceback=True)
+            self._complain("A sender failed", unsettled)
             self._happened(Settled(list(unsettled.values()), _INTERNAL))
         finally:
             with self._guard.locked() as state:
@@ -181,6 +188,12 @@ class Senders:
                     self._guard.work.notify_all()
                 self._guard.progress.notify_all()
             batch.future.set_result(None)
+
+    def _complain(self, what: str, lost: Sized) -> None:
+        """Once: what is lost afterwards is in the counts."""
+        if not self._complained:
+            self._complained = True
+            say(logging.ERROR, "%s; %d records are lost; this is said once", what, len(lost), traceback=True)
 
     def _final(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events of a delivery; once closed, there is nowhere to return to."""
