@@ -75,10 +75,10 @@ class Guard:
                 self._bell.get()  # before looking, so that whatever comes from now on rings again
                 with self.locked() as state:
                     closed = state.closed
-                time.sleep(_ROUND_SECONDS)  # waking this thread costs the application more than all else about a span
             except BaseException as error:  # nobody else would answer, nor ring for what is there already
                 say(logging.ERROR, "The thread that admits spans goes on after %s", type(error).__name__)
                 self.ring()
+            time.sleep(_ROUND_SECONDS)  # waking this thread costs the application more than all else about a span
         self.has_porter = False
 
     def ring(self) -> None:
