@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from otlp import MAIN, environment, post, request_of, running, send, span
+from otlp import MAIN, Span, attributes, environment, post, request_of, running, send, span
 
 from support import Answer, StubServer, upserts, wait_until
 
@@ -139,12 +139,44 @@ def test_no_key_no_token_and_no_content_is_ever_logged() -> None:
         assert hidden not in said
 
 
+def test_whoever_sends_nonsense_does_not_fill_the_log() -> None:
+    """Libraries warn of every odd value that they are given, and quote it."""
+    odd = [
+        span(
+            number,
+            trace_state="content,,=;" * 9,
+            flags=0x300,
+            parent_span_id=b"12345678",
+            attributes=attributes({"": "content", "k": [1, "content", None, {"": {}}]}),
+            links=[Span.Link(trace_id=b"1" * 16, span_id=b"1" * 8, attributes=attributes({"": "content"}))],
+            status={"code": 1, "message": "content"},
+        )
+        for number in range(1, 4)
+    ]
+    with StubServer() as server, running(env=environment(server.url)) as (process, url):
+        for number in range(60):
+            request = request_of(*odd, resource={"": "content", f"k{number}": ""})
+            resource = request.resource_spans[0].resource
+            resource.attributes.extend(attributes({"odd": [1, "content", None], "none": None, "map": {"": None}}))
+            assert post(url, request.SerializeToString()).status == 200
+            assert post(url, b"content").status == 400
+            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+                connection.sendall(b"content content content content\r\n\r\n")
+                connection.recv(4096)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[1]
+    assert "content" not in said
+    assert len(said.splitlines()) < 10
+
+
 WRONG = [
     (["--tls-cert", "cert.pem"], "--tls-cert and --tls-key belong together"),
     (["--token-file", "/nowhere/token"], "No such file"),
     (["--tenants", "/nowhere/tenants"], "No such file"),
     (["--tls-cert", __file__, "--tls-key", __file__], "PEM"),
     (["--host", "256.0.0.1"], ""),
+    (["--kafka", "k:9092", "--kafka-config", "/nowhere/file"], "No such file"),
+    (["--kafka", "k:9092", "--group", ""], "--group and --topic must not be empty"),
 ]
 
 
@@ -154,6 +186,18 @@ def test_what_cannot_work_is_said_and_ends_the_command(arguments: list[str], sai
     assert ended.returncode == 1
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_wrong_setting_of_librdkafka_is_said_without_the_others(tmp_path: Path) -> None:
+    pytest.importorskip("confluent_kafka", reason="needs the extra [kafka]")
+    config = tmp_path / "librdkafka.conf"
+    config.write_text("sasl.username=me\nsasl.password=a secret\nsasl.pasword=another secret\n")
+    ended = _run(["--kafka", "k:9092", "--kafka-config", str(config)], environment("http://127.0.0.1:1"))
+    assert (1, True) == (ended.returncode, "sasl.pasword" in ended.stderr)
+    assert "secret" not in ended.stderr
+    config.write_text("no equals sign")
+    ended = _run(["--kafka", "k:9092", "--kafka-config", str(config)], environment("http://127.0.0.1:1"))
+    assert "line 1: this is not key=value" in ended.stderr
 
 
 def test_no_account_is_said() -> None:

@@ -164,7 +164,10 @@ def test_a_remote_parent_is_linked_when_the_tracestate_says_that_it_is_in_sgp() 
     """As in the process itself, where the caller's propagator has marked it."""
     remote = {"parent_span_id": PARENT_ID, "flags": 0x300}
     assert "parent_id" not in item(span(**remote))
-    assert item(span(**remote, trace_state="sgp=1"))["parent_id"].endswith("0009")
+    for state in ("sgp=1", "other=x,sgp=1", "sgp=0000000000000009 , other=x"):
+        assert item(span(**remote, trace_state=state))["parent_id"].endswith("0009")
+    for state in ("notsgp=1", "sgp", "sgp=", "sgp=\n", "=,=,,;sgp=1", "x" * 10_000 + ",sgp=1"):
+        assert "parent_id" not in item(span(**remote, trace_state=state))
 
 
 def test_unknown_kinds_and_states_are_the_default_ones() -> None:

@@ -44,7 +44,10 @@ class Member:
         brokers = {"bootstrap.servers": settings.brokers}
         ours = {"group.id": settings.group, "enable.auto.commit": False, "on_commit": self._on_commit}
         self._topic = settings.topic
-        self._consumer = Consumer({**_CONFIG, **settings.config, **brokers, **ours}, logger=_logger)
+        try:
+            self._consumer = Consumer({**_CONFIG, **settings.config, **brokers, **ours}, logger=_logger)
+        except KafkaException as error:
+            raise ValueError(f"Kafka: {error.args[0].str()}") from None
         self._work = Work(
             settings.encoding,
             tenants,

@@ -154,7 +154,8 @@ class Gateway:
 def run(options: argparse.Namespace) -> int:
     """`otel-sgp gateway`: until SIGTERM, SIGINT or a failure that only a new process can mend."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # else whoever sends nonsense fills the log
+    for noisy in ("uvicorn", "opentelemetry"):  # else whoever sends nonsense fills the log, and with what they send
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

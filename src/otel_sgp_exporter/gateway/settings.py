@@ -154,6 +154,8 @@ def settings_of(options: argparse.Namespace) -> GatewaySettings:
 
 
 def _kafka_settings(options: argparse.Namespace) -> KafkaSettings:
+    if not (options.group and options.topic):
+        raise ValueError("--group and --topic must not be empty")
     dead_letters = options.dead_letter_topic or f"{options.topic}-dead-letters"
     return KafkaSettings(
         brokers=options.kafka,

@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from .._joined import MEMBER
 from .._record import Phase, Record
 from .values import Unpacker
 from .wire import Incoming, Invalid, named
@@ -40,6 +41,9 @@ _KINDS = (
     SpanKind.CONSUMER,
 )
 _CALLED = (trace_pb2.Span.SPAN_KIND_SERVER, trace_pb2.Span.SPAN_KIND_CONSUMER)
+_MAX_TRACESTATE = 4_096
+# The one member that means anything to us. The SDK's own reader writes what it does not like into the log.
+_MARK = re.compile(rf"(?:^|,)[ \t]*{MEMBER}=([0-9A-Za-z.]{{1,64}})[ \t]*(?:,|$)")
 _UNSET, _OK = Status(StatusCode.UNSET), Status(StatusCode.OK)
 
 # Logfire says that a span has started by a span of its own, whose parent is the one that has started.
@@ -78,7 +82,8 @@ class OtlpSpan:
         parent_id = _id(span.parent_span_id, _SPAN_ID_BYTES, "parent span id")
         remote = bool(span.flags & _IS_REMOTE) if span.flags & _KNOWS_IS_REMOTE else span.kind in _CALLED
         # OTLP has no tracestate of the parent; the span's own is the same unless a sampler has changed it.
-        state = TraceState.from_header([span.trace_state]) if remote and span.trace_state else None
+        mark = _MARK.search(span.trace_state) if remote and len(span.trace_state) < _MAX_TRACESTATE else None
+        state = TraceState([(MEMBER, mark[1])]) if mark else None
         return SpanContext(self.trace_id, parent_id, remote, _SAMPLED, state)
 
     @property
