@@ -296,6 +296,7 @@ def test_probes_and_metrics_need_no_token(server: StubServer, gateway_to: Starts
     metrics = post(gateway.url, b"", path="/metrics", method="GET").body.decode()
     assert 'sgp_gateway_requests_total{code="200"} 1\n' in metrics
     assert 'sgp_gateway_records_total{tenant="default",outcome="delivered"} 1\n' in metrics
+    assert 'sgp_gateway_puts_total{code="200"} 1\n' in metrics
     assert "secret" not in metrics
 
 

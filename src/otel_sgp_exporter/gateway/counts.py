@@ -14,6 +14,8 @@ _MEANINGS = {
     "bytes": ("counter", "Bytes of bodies, unpacked."),
     "spans": ("counter", "Spans taken over."),
     "spans_rejected": ("counter", "Spans refused for good, and named in the answer."),
+    "puts": ("counter", "Requests to SGP, by HTTP status; none where there was no answer."),
+    "put_seconds": ("counter", "Time that they took, together."),
     "messages": ("counter", "Kafka messages that have come to their end, by what that was."),
     "kafka_lag": ("gauge", "Messages of a partition that are not committed."),
     "kafka_partitions": ("gauge", "Partitions that this member has."),

@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from .._outcome import Verdict
 from .app import application
 from .body import Reserve
 from .counts import Counts
@@ -61,6 +62,7 @@ class Gateway:
             named.get("default", None if only_others else {}),
             token=settings.token,
             from_headers=settings.tenants_from_headers,
+            attempted=self._attempted,
         )
         self.intake = Intake(self.tenants, settings.max_records, settings.max_bytes)
         self._reserve = Reserve(_RESERVED_BODIES * settings.max_body_bytes)
@@ -80,6 +82,10 @@ class Gateway:
             )
             self._receiver = Receiver(self.tenants, self.intake, self._reserve, terms, self.counts)
         self._draining = False
+
+    def _attempted(self, seconds: float, verdict: Verdict) -> None:
+        self.counts.add("puts", code=str(verdict.status or "none"))
+        self.counts.add("put_seconds", seconds)
 
     @property
     def url(self) -> str:

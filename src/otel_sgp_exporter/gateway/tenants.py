@@ -13,7 +13,7 @@ from typing import Any
 
 from .._config import ProcessorConfig
 from .._exporter import SGPSpanExporter
-from .._metrics import Metrics
+from .._outcome import Verdict
 from .._pipeline import Pipeline
 from .refusal import Code, Refusal, unavailable
 
@@ -54,6 +54,7 @@ class Tenants:
         default: The tenant of requests that name none.
         token: What every request has to bring, unless a tenant's own token comes with it; None for nothing.
         from_headers: Whether requests may bring an API key and account of their own.
+        attempted: Told of every request to SGP: how long it took and what it was worth.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class Tenants:
         *,
         token: str | None = None,
         from_headers: bool = False,
+        attempted: Callable[[float, Verdict], object] = lambda seconds, verdict: None,
     ) -> None:
         self._config = config
         self._token = token
         self._from_headers = from_headers
+        self._attempted = attempted
         self._named = {name: self._built(name, settings) for name, settings in named.items()}
         self._default = None if default is None else self._built("default", default)
         self._brought: dict[tuple[str, str], Tenant] = {}
@@ -79,7 +82,7 @@ class Tenants:
             arguments["api_key"] = _key_in(settings["api_key_file"])
         exporter = SGPSpanExporter(**arguments)
         pipeline = Pipeline(exporter.delivery, self._config)
-        exporter.delivery.attempted = Metrics(pipeline.stats, self._config.max_queue_size, None).attempted
+        exporter.delivery.attempted = self._attempted
         return Tenant(name, exporter, pipeline, settings.get("token"))
 
     @property
