@@ -35,6 +35,7 @@ TESTS = (
     "test_processor.py",
     "zero_code",
 )
+AT_ONCE = 2  # cells; most of their time goes to starting processes
 TOOLS = ("pytest>=8.3", "pytest-timeout>=2.3", "hypothesis>=6.100")
 
 
@@ -105,9 +106,9 @@ def main(chosen: list[str]) -> int:
         for cell in cells([*interpreters])
         if (is_for_ci(cell) if chosen == ["--ci"] else not chosen or cell.name in chosen)
     ]
-    with ThreadPoolExecutor(2) as pool:
-        pythons = list(pool.map(lambda cell: python_of(cell, interpreters[cell.python]), wanted))
-    results = {cell.name: passes(cell, python) for cell, python in zip(wanted, pythons, strict=True)}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        passed = list(pool.map(lambda cell: passes(cell, python_of(cell, interpreters[cell.python])), wanted))
+    results = {cell.name: good for cell, good in zip(wanted, passed, strict=True)}
     lines = [f"{'passed' if good else 'FAILED':16} {name}" for name, good in results.items()]
     print("\n".join(lines + [f"not installed    {python}" for python in PYTHONS if python not in interpreters]))
     failed = sum(not good for good in results.values())
@@ -116,11 +117,14 @@ def main(chosen: list[str]) -> int:
 
 
 def passes(cell: Cell, python: Path) -> bool:
-    """Whether the tests pass in the cell's environment."""
-    print(f"== {cell.name}", flush=True)
+    """Whether the tests pass in the cell's environment. What they say is printed when they are done."""
     command: list[str | Path] = [python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"]
     tests = [ROOT / "tests" / name for name in TESTS]
-    return subprocess.run([*command, *tests], cwd=ROOT, check=False).returncode == 0
+    done = subprocess.run(
+        [*command, *tests], cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    print(f"== {cell.name}\n{done.stdout}", flush=True)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":
