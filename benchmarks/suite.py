@@ -15,7 +15,6 @@ from pathlib import Path
 
 import capacity
 import event_loop
-import gateway
 import growth
 import hot_path
 import memory
@@ -27,6 +26,8 @@ from harness import hurry
 from sizes import FULL, QUICK, TINY, Sizes
 from summary import summary
 from tables import Section, table
+
+import gateway
 
 HERE = Path(__file__).parent
 WORKLOADS: dict[str, Callable[[Sizes], Section]] = {
