@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 from weakref import WeakSet
 
 from opentelemetry import baggage, context, trace
@@ -45,12 +45,19 @@ def handoff(span: Span) -> dict[str, Any]:
         ValueError: The span has ended.
     """
     where = span.get_span_context()
-    if isinstance(span, ReadableSpan) and span.end_time is not None:
+    readable = _readable(span)
+    if readable is not None and readable.end_time is not None:
         raise ValueError("a span that has ended cannot be handed off")
     is_sampled = where.is_valid and where.trace_flags.sampled
     known = _custody.hand_off(where.trace_id, where.span_id) if is_sampled else _custody.Resumed()
     _handed_off.add(span)
-    return encoded(span, where, known, time.time_ns())
+    return encoded(readable, where, known, time.time_ns())
+
+
+def _readable(span: Span) -> ReadableSpan | None:
+    """`span` as one that can be read; Temporal's wrapper is no such class, but has all its members."""
+    is_readable = isinstance(span, ReadableSpan) or hasattr(span, "instrumentation_scope")
+    return cast(ReadableSpan, span) if is_readable else None
 
 
 def resume(
@@ -150,8 +157,8 @@ def _sdk_tracer(provider: trace.TracerProvider, begun: Begun) -> Tracer | None:
     tracer: Any = provider.get_tracer(
         scope.name or __package__, scope.version, scope.schema_url, scope.attributes or None
     )
-    while tracer is not None and not isinstance(tracer, Tracer):
-        tracer = getattr(tracer, "tracer", None)  # Logfire wraps the SDK's
+    while tracer is not None and not isinstance(tracer, Tracer):  # Logfire and Temporal wrap the SDK's
+        tracer = next((held for held in vars(tracer).values() if isinstance(held, trace.Tracer)), None)
     if tracer is None and not _attach.switched_off():
         _attach.say_once(f"A resumed span is not recorded: {type(provider).__qualname__} has no tracer of the SDK")
     found: Tracer | None = copy.copy(tracer)

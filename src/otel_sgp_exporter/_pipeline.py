@@ -101,11 +101,10 @@ class Pipeline:
             return state.hand_off(key, self._clock(), self._delivery.request_seconds)
         return HANDED_OFF_SECONDS + self._delivery.request_seconds
 
-    def expect_start(self, key: SpanKey, seconds: float) -> None:
-        """Another process may still send the START of that span for so long: send its END once more afterwards."""
+    def resume(self, key: SpanKey, start_seconds: float) -> None:
+        """The span will end here. If its START may still come from elsewhere, send the END once more afterwards."""
         with suppress(Reentered), self._guard.locked() as state:
-            now = self._clock()
-            state.lanes.expect_start(key, now + seconds, now)
+            state.resume(key, start_seconds, self._clock())
 
     def flush(self, timeout_seconds: float, *, stalled_seconds: float = _NEVER) -> FlushResult:
         """Send what was offered before, now, and wait for it at most `timeout_seconds`.

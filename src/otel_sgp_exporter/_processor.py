@@ -24,6 +24,7 @@ from ._parse import FOR_EVER_MILLIS, function
 from ._pipeline import Pipeline
 from ._record import Phase, Record, Seen, SpanKey, copied
 from ._selection import Selection, SpanFilter
+from ._temporal import is_replaying
 
 _SAMPLED = TraceFlags.SAMPLED
 
@@ -111,8 +112,16 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         context = get_current() if parent_context is None else parent_context
         if self._joining.concerns(span, context) and self._is_resumed(span, context):
             return
-        if self._sends_starts or self._selection:
+        if is_replaying():
+            self._start_again(span)
+        elif self._sends_starts or self._selection:
             self._offer(Phase.START, span)
+
+    def _start_again(self, span: Span) -> None:
+        """A span of which SGP has the START, and perhaps the END."""
+        if self._selection is not None:
+            where = span.get_span_context()
+            self._selection.started((where.trace_id, where.span_id), span)
 
     def _is_resumed(self, span: Span, context: Context) -> bool:
         """Whether the START was another process's to send; and whatever else `context` says about the span."""
@@ -134,7 +143,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         if self._selection is not None:
             self._selection.resumed(key, resumed.is_exported, resumed.ancestor)
         if resumed.start_seconds > 0:
-            self._pipeline.expect_start(key, resumed.start_seconds)
+            self._pipeline.resume(key, resumed.start_seconds)
 
     def hand_off(self, trace_id: int, span_id: int) -> Resumed:
         """For `handoff()`: another process will end the span. What is known of it here."""

@@ -76,6 +76,13 @@ class State:
         # The last attempt may take its time, and so may the server when nobody listens to it any more.
         return HANDED_OFF_SECONDS + request_seconds + REASSERT_SECONDS
 
+    def resume(self, key: SpanKey, start_seconds: float, now: float) -> None:
+        """The span will end here. For so many seconds another process may still send its START."""
+        if self.lanes.has_start(key):
+            self.handed_off.pop(key, None)  # it was this process
+        elif start_seconds > 0:
+            self.lanes.expect_start(key, now + start_seconds, now)
+
     def superseded(self, records: Sequence[Record], now: float) -> Sequence[Record]:
         """Those STARTs in flight that are not to be tried again: the END has come, or may have come elsewhere."""
         here = self.lanes.superseded(records)

@@ -61,10 +61,10 @@ class Token(NamedTuple):
     resumed: Resumed
 
 
-def encoded(span: object, context: SpanContext, known: Resumed, now_ns: int) -> dict[str, Any]:
-    """The token of `span`: plain JSON, whatever its attributes hold."""
+def encoded(span: ReadableSpan | None, context: SpanContext, known: Resumed, now_ns: int) -> dict[str, Any]:
+    """The token of `span`, None if it records nothing: plain JSON, whatever its attributes hold."""
     token: dict[str, Any] = {"version": VERSION, **_context(context), "trace_id": trace_hex(context.trace_id)}
-    if not isinstance(span, ReadableSpan):
+    if span is None:
         return token
     scope = span.instrumentation_scope
     origin = span.resource.attributes

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import baggage, trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
@@ -188,28 +188,19 @@ def test_a_provider_without_the_sdk_s_tracer_is_named_once(
     assert caplog.messages == ["A resumed span is not recorded: NoOpTracerProvider has no tracer of the SDK"]
 
 
-class _Wrapping(TracerProvider):
-    """As Logfire's: its tracers hold the SDK's."""
-
-    def get_tracer(self, *arguments: Any, **named: Any) -> Any:
-        tracer = super().get_tracer(*arguments, **named)
-
-        class Wrapper(trace.NoOpTracer):
-            def __init__(self) -> None:
-                self.tracer = tracer
-
-        return Wrapper()
-
-
-def test_a_tracer_inside_another_is_found(process: MakeProcess) -> None:
-    """A vendor may wrap the SDK's tracers."""
-    one, two = process("one"), process("two")
-    provider = _Wrapping(shutdown_on_exit=False)
-    provider.add_span_processor(two.processor)
-    span = one.tracer.start_span("span")
-    with resume(handoff(span), tracer_provider=provider) as resumed:
-        assert resumed.is_recording()
+def test_temporal_s_own_provider_is_one_like_any_other(sgp: DevServer, process: MakeProcess) -> None:
+    """It wraps the SDK's tracers, and its spans are no spans of the SDK."""
+    temporal = pytest.importorskip("temporalio.contrib.opentelemetry", reason="needs the dev extra")
+    providers = []
+    for each in (process("one"), process("two")):
+        providers.append(temporal.create_tracer_provider(shutdown_on_exit=False))
+        providers[-1].add_span_processor(each.processor)
+    span = providers[0].get_tracer("expenses").start_span("span", attributes={"a": 1})
+    with resume(through_json(handoff(span)), tracer_provider=providers[1]) as resumed:
         assert resumed.get_span_context() == span.get_span_context()
+    providers[1].force_flush()
+    assert rows(sgp)["span"]["metadata"]["attributes"] == {"a": 1}
+    assert rows(sgp)["span"]["end_timestamp"]
 
 
 def test_an_ended_span_is_refused(process: MakeProcess) -> None:
@@ -295,6 +286,21 @@ def test_a_span_travels_on(sgp: DevServer, process: MakeProcess) -> None:
     metadata = rows(sgp)["span"]["metadata"]
     assert metadata["attributes"] == {"one": 1, "two": 2, "three": 3}
     assert (metadata["started_in"], metadata["service_name"]) == ({"service.name": "one"}, "three")
+
+
+def test_a_span_may_come_back(sgp: DevServer, process: MakeProcess) -> None:
+    """Resumed where it was handed off, it is a span like any other, closed at shutdown and ended once."""
+    one = process("one")
+    with resume(handoff(one.tracer.start_span("ended")), tracer_provider=one.provider):
+        pass
+    with resume(handoff(one.tracer.start_span("left")), tracer_provider=one.provider, end_on_exit=False):
+        pass
+    one.flush()
+    one.provider.shutdown()
+    found = rows(sgp)
+    assert {name: row["status"] for name, row in found.items()} == {"ended": "SUCCESS", "left": "CANCELED"}
+    (arrival,) = sgp.stats(found["ended"]["id"])["spans"]
+    assert (arrival["starts"], arrival["ends"]) == (1, 1)
 
 
 def test_it_is_left_open_when_told_to(process: MakeProcess) -> None:

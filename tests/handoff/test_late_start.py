@@ -67,7 +67,7 @@ class Process:
         return self.state.hand_off((TRACE, number), self.clock(), REQUEST_SECONDS)
 
     def expect_start(self, number: int, seconds: float) -> None:
-        self.state.lanes.expect_start((TRACE, number), self.clock() + seconds, self.clock())
+        self.state.resume((TRACE, number), seconds, self.clock())
 
     def take(self) -> None:
         """A sender takes a batch, if there is one."""
