@@ -15,7 +15,7 @@ from otlp import JSON, TRACE_ID, Gateway, environment, post, request_of, running
 from faults import refused
 from otel_sgp_exporter.gateway.dead_letters import DeadLetters
 from otel_sgp_exporter.gateway.intake import Intake
-from otel_sgp_exporter.gateway.message import Under
+from otel_sgp_exporter.gateway.message import UnderWay
 from otel_sgp_exporter.gateway.offsets import Offsets
 from support import Answer, Request, StubServer, upserts, wait_until
 
@@ -261,7 +261,7 @@ def test_a_dead_letter_that_cannot_be_written_is_not_committed() -> None:
         config = {"bootstrap.servers": nobody.removeprefix("http://"), "message.timeout.ms": 100, "log_level": 0}
         letters = DeadLetters(config, DEAD, lambda under, how: buried.append(under))
         written: list[object] = []
-        letters.bury(Under("t", 0, 0, b"value", [], None, Offsets()), "why")
+        letters.bury(UnderWay("t", 0, 0, b"value", [], None, Offsets()), "why")
         write = letters._write
         letters._write = lambda *arguments: written.append(arguments) or write(*arguments)  # type: ignore[method-assign,func-returns-value]
 

@@ -13,6 +13,7 @@ import pytest
 from otlp import JSON, PROTOBUF, START_NS, Answered, Gateway, Span, attributes, post, request_of, send, span
 
 from otel_sgp_exporter.devserver import DevServer
+from otel_sgp_exporter.gateway.intake import Intake
 from support import Answer, Request, StubServer, upserts, wait_until
 
 status_pb2 = pytest.importorskip("google.rpc.status_pb2", reason="needs googleapis-common-protos")
@@ -276,6 +277,24 @@ def test_a_refused_key_is_said_at_once(gateway_to: Starts) -> None:
         answered = send(gateway.url, span(2))
         assert (503, True) == (answered.status, "API key" in refusal_of(answered)[1])
         assert 1 == gateway.tenants.known()[0].pipeline.stats().offered
+
+
+def test_a_defect_of_ours_costs_one_answer_and_gives_nothing_away(
+    server: StubServer, gateway_to: Starts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sender comes again; the log says where, and not what."""
+
+    def fails(self: object, *args: object) -> None:
+        raise RuntimeError("content of a span")
+
+    gateway = gateway_to(server.url)
+    with monkeypatch.context() as broken:
+        broken.setattr(Intake, "_unpacked", fails)
+        answered = send(gateway.url, span())
+    assert (503, True) == (answered.status, "retry-after" in answered.headers)
+    assert "RuntimeError" in caplog.text
+    assert "content" not in caplog.text + str(answered.body)
+    assert send(gateway.url, span()).status == 200
 
 
 def test_rows_in_sgp_are_whole(gateway_to: Starts) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from .message import Under
+from .message import UnderWay
 
 _logger = logging.getLogger(__name__)
 
@@ -25,13 +25,13 @@ class DeadLetters:
         buried: Told once a message is safe in the topic: only then may its offset be committed.
     """
 
-    def __init__(self, config: Mapping[str, Any], topic: str, buried: Callable[[Under, str], object]) -> None:
+    def __init__(self, config: Mapping[str, Any], topic: str, buried: Callable[[UnderWay, str], object]) -> None:
         self._config = {"message.max.bytes": _LARGEST_MESSAGE_BYTES, **config}
         self._topic = topic
         self._buried = buried
         self._producer: Producer | None = None
 
-    def bury(self, under: Under, why: str) -> None:
+    def bury(self, under: UnderWay, why: str) -> None:
         """Write `under` to the topic, with the reason in its headers."""
         _logger.error("Kafka message %s cannot be delivered: %s", under.place, why)
         if self._topic:
@@ -39,7 +39,7 @@ class DeadLetters:
         else:
             self._buried(under, "discarded")
 
-    def _write(self, under: Under, why: str, value: bytes | None) -> None:
+    def _write(self, under: UnderWay, why: str, value: bytes | None) -> None:
         headers: list[tuple[str, Any]] = [
             *under.headers,
             ("sgp.error", why.encode()[:_MAX_REASON_BYTES]),

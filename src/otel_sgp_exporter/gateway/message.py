@@ -15,7 +15,7 @@ _ENCODINGS = {"otlp_proto": Encoding.PROTOBUF, "otlp_json": Encoding.JSON}
 
 
 @dataclass(eq=False)
-class Under:
+class UnderWay:
     """A message under way; `offsets` belong to the assignment under which it came."""
 
     topic: str
@@ -29,7 +29,7 @@ class Under:
     not_before: float = 0.0
 
     @classmethod
-    def of(cls, message: Any, offsets: Offsets) -> Under:
+    def of(cls, message: Any, offsets: Offsets) -> UnderWay:
         """Of a message of confluent_kafka."""
         return cls(
             message.topic(),

@@ -18,7 +18,7 @@ from .counts import Counts
 from .decode import Encoding, decode
 from .intake import Intake
 from .receipt import Receipt
-from .refusal import Code, Refusal, unavailable
+from .refusal import Code, Refusal, described, unavailable
 from .tenants import Tenant, Tenants
 
 _logger = logging.getLogger(__name__)
@@ -69,8 +69,8 @@ class Receiver:
             response = refused(encoding, refusal)
         except ClientDisconnect:
             response = Response(status_code=_GONE)
-        except Exception:
-            _logger.exception("A request could not be answered")
+        except Exception as error:
+            _logger.error("A request could not be answered: %s", described(error))
             response = refused(encoding, unavailable("The gateway has failed; see its log", 5))
         finally:
             self._requests -= 1

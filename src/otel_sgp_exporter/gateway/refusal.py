@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from traceback import format_tb
 
 
 class Code(IntEnum):
@@ -48,3 +49,8 @@ def too_large(message: str) -> Refusal:
 def unavailable(message: str, retry_after_seconds: int = 1) -> Refusal:
     """Nothing is wrong with the request. 503 and not 429, which some OTLP senders do not try again."""
     return Refusal(503, Code.UNAVAILABLE, message, retry_after_seconds=retry_after_seconds)
+
+
+def described(error: BaseException) -> str:
+    """What kind of defect it is, and where: its text may hold what was sent."""
+    return f"{type(error).__name__}\n{''.join(format_tb(error.__traceback__))}"

@@ -12,9 +12,9 @@ from typing import Any
 from .counts import Counts
 from .dead_letters import DeadLetters
 from .intake import Intake
-from .message import Under
+from .message import UnderWay
 from .offsets import Offsets
-from .refusal import Refusal
+from .refusal import Refusal, described
 from .tenants import Tenants
 
 _logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Work:
         encoding: str,
         tenants: Tenants,
         intake: Intake,
-        dead_letters: Callable[[Callable[[Under, str], object]], DeadLetters],
+        dead_letters: Callable[[Callable[[UnderWay, str], object]], DeadLetters],
         counts: Counts,
     ) -> None:
         self._encoding = encoding
@@ -49,8 +49,8 @@ class Work:
         self._intake = intake
         self._counts = counts
         self._dead_letters = dead_letters(self._settled)
-        self._waiting: deque[Under] = deque()  # there was no room, or SGP did not take them
-        self._ended: SimpleQueue[Under] = SimpleQueue()
+        self._waiting: deque[UnderWay] = deque()  # there was no room, or SGP did not take them
+        self._ended: SimpleQueue[UnderWay] = SimpleQueue()
         self._messages = 0
         self._bytes = 0
 
@@ -61,7 +61,7 @@ class Work:
 
     def begin(self, message: Any, offsets: Offsets) -> None:
         """A message of confluent_kafka came, of the partition that `offsets` follow."""
-        under = Under.of(message, offsets)
+        under = UnderWay.of(message, offsets)
         offsets.begin(under.offset)
         self._messages += 1
         self._bytes += len(under.value)
@@ -98,7 +98,7 @@ class Work:
             self._waiting.remove(under)
             self._gone(under)
 
-    def _offer(self, under: Under) -> None:
+    def _offer(self, under: UnderWay) -> None:
         under.offsets.in_flight += 1
         try:
             tenant = self._tenants.tenant_named(under.named())
@@ -112,19 +112,19 @@ class Work:
                 self._waiting.rotate()  # it stays the first
             return
         except Exception as error:  # a defect of ours: else the message would end every member that reads it
-            _logger.exception("Kafka message %s cannot be taken", under.place)
+            _logger.error("Kafka message %s cannot be taken: %s", under.place, described(error))
             self._dead_letters.bury(under, type(error).__name__)
             return
         self._counts.add("spans", under.receipt.records, tenant=tenant.name)
         if not under.receipt.records:
             self._ended.put(under)
 
-    def _wait(self, under: Under, seconds: float) -> None:
+    def _wait(self, under: UnderWay, seconds: float) -> None:
         under.offsets.in_flight -= 1
         under.not_before = time.monotonic() + seconds
         self._waiting.append(under)
 
-    def _heard(self, under: Under) -> None:
+    def _heard(self, under: UnderWay) -> None:
         receipt = under.receipt
         if receipt is None:  # buried meanwhile
             return
@@ -136,12 +136,12 @@ class Work:
         else:
             self._settled(under, "delivered")
 
-    def _settled(self, under: Under, how: str) -> None:
+    def _settled(self, under: UnderWay, how: str) -> None:
         under.offsets.in_flight -= 1
         under.offsets.settle(under.offset)
         self._counts.add("messages", how=how)
         self._gone(under)
 
-    def _gone(self, under: Under) -> None:
+    def _gone(self, under: UnderWay) -> None:
         self._messages -= 1
         self._bytes -= len(under.value)
