@@ -283,9 +283,10 @@ def test_a_defect_of_ours_costs_one_answer_and_gives_nothing_away(
     server: StubServer, gateway_to: Starts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The sender comes again; the log says where, and not what."""
+    sent = "content of a span"
 
     def fails(self: object, *args: object) -> None:
-        raise RuntimeError("content of a span")
+        raise RuntimeError(sent)
 
     gateway = gateway_to(server.url)
     with monkeypatch.context() as broken:
