@@ -56,10 +56,9 @@ def process(sgp: DevServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     monkeypatch.setattr(_attach, "mark_requests", lambda: None)  # it would change the global propagator
     made: list[Process] = []
 
-    def make(name: str = "one", *, sampler: Any = None, id_generator: Any = None, **options: Any) -> Process:
-        processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(sgp.url)), **options)
-        resource = Resource({"service.name": name})
-        provider = TracerProvider(sampler, resource, shutdown_on_exit=False, id_generator=id_generator)
+    def make(name: str = "one", *, url: str = sgp.url, sampler: Any = None, **options: Any) -> Process:
+        processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(url)), **options)
+        provider = TracerProvider(sampler, Resource({"service.name": name}), shutdown_on_exit=False)
         _attach.attach(provider, processor, {})
         beside = InMemorySpanExporter()
         provider.add_span_processor(SimpleSpanProcessor(beside))

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, Samp
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 from conftest import Process, rows  # tests/handoff
+from faults import Exchange, FaultProxy
 from otel_sgp_exporter import _attach, agent_spans, handoff, resume
 from otel_sgp_exporter._joined import GROUP
 from otel_sgp_exporter._mapping import sgp_span_id
@@ -336,14 +338,24 @@ def test_a_start_that_waits_for_its_delay_goes_at_once(sgp: DevServer, process: 
 
 def test_a_process_that_leaves_at_once_still_has_the_last_word(sgp: DevServer, process: MakeProcess) -> None:
     """It waits a second with its END's repetition: the START of the other is on its way."""
-    one, two = process("one"), process("two")
-    sgp.fault(delay_millis=400)
-    token = handoff(one.tracer.start_span("span"))
-    wait_until(lambda: sgp.stats()["puts_in_flight"] == 1)
-    with resume(token, tracer_provider=two.provider):
-        pass
-    two.provider.shutdown()
-    one.flush()
+    end_is_there = threading.Event()
+
+    def held_up(exchange: Exchange) -> None:
+        exchange.body()
+        end_is_there.wait(10)
+        exchange.answer(exchange.forward())
+
+    with FaultProxy(sgp.url, [held_up]) as proxy:
+        one, two = process("one", url=proxy.url), process("two")
+        token = handoff(one.tracer.start_span("span"))
+        with resume(token, tracer_provider=two.provider):
+            pass
+        leaving = threading.Thread(target=two.provider.shutdown)
+        leaving.start()
+        wait_until(lambda: bool(sgp.spans()))
+        end_is_there.set()
+        leaving.join()
+        one.flush()
     assert rows(sgp)["span"]["end_timestamp"]
 
 

@@ -142,6 +142,22 @@ def test_what_stands_above_a_span_that_is_left_out_stays_above(sgp: DevServer, p
     assert (found["inside"], found["child"]) == ((task, "task"), (task, "inside"))
 
 
+def test_a_caller_that_is_left_out_names_no_span_of_another_trace(
+    sgp: DevServer, process: MakeProcess, task: str
+) -> None:
+    """Above it stands the native span, which no mark can name: the callee hangs below it by baggage."""
+    one, two = process("one", span_filter=lambda span: span.name != "caller"), process("two")
+    outside = one.tracer.start_span("outside")
+    there = joining(task, "task-span")
+    caller = one.tracer.start_span("caller", below(outside, there))
+    two.tracer.start_span("callee", crossing(ALL, below(caller, there))).end()
+    for span in (caller, outside):
+        span.end()
+    one.flush()
+    two.flush()
+    assert places(sgp)["callee"] == (task, "task")
+
+
 @pytest.mark.parametrize("both_join", [True, False])
 def test_across_services_the_callee_hangs_below_its_caller(
     sgp: DevServer, process: MakeProcess, task: str, both_join: bool
