@@ -78,9 +78,7 @@ class State:
 
     def resume(self, key: SpanKey, start_seconds: float, now: float) -> None:
         """The span will end here. For so many seconds another process may still send its START."""
-        if self.lanes.has_start(key):
-            self.handed_off.pop(key, None)  # it was this process
-        elif start_seconds > 0:
+        if start_seconds > 0 and not self.lanes.has_start(key):  # else it is this process, which sends START before END
             self.lanes.expect_start(key, now + start_seconds, now)
 
     def superseded(self, records: Sequence[Record], now: float) -> Sequence[Record]:
