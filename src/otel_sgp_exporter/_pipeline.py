@@ -142,17 +142,15 @@ class Pipeline:
     def _close(self, timeout_seconds: float) -> FlushResult:
         with self._guard.locked() as state:
             first = not self._senders.closing.is_set()
-            if self._config.cancel_open_spans and first:
-                state.cancel_open_spans(self._clock(), time.time_ns())
             self._life.close_deadline = min(self._life.close_deadline, self._clock() + timeout_seconds)
             self._senders.closing.set()
             state.end(self._clock())
-            epoch = state.ledger.next_epoch()
-            self._guard.work.notify_all()
-            self._guard.turn.notify_all()
         # Putting on disk what cannot be delivered takes time, too.
         give_up_at = self._life.close_deadline - (timeout_seconds * _SPOOLING_SHARE if self._spool else 0)
-        self._wait_for(epoch, give_up_at, _STALLED_SECONDS)
+        cancels = self._config.cancel_open_spans and first
+        epoch = self._deliver_rest(give_up_at, cancels=cancels)
+        if cancels and self._state.open_spans:  # their STARTs were delivered only now
+            epoch = self._deliver_rest(give_up_at, cancels=True)
         with self._guard.locked() as state:
             left = state.lanes.clear()
             state.closed = self._closed = True
@@ -172,6 +170,17 @@ class Pipeline:
         if first:
             self._life.journal.closed(lost, unconfirmed)
         return result
+
+    def _deliver_rest(self, give_up_at: float, *, cancels: bool) -> int:
+        """What is here, and the ENDs of spans that nobody will end; returns the epoch up to which that is."""
+        with self._guard.locked() as state:
+            if cancels:
+                state.cancel_open_spans(self._clock(), time.time_ns())
+            epoch = state.ledger.next_epoch()
+            self._guard.work.notify_all()
+            self._guard.turn.notify_all()
+        self._wait_for(epoch, give_up_at, _STALLED_SECONDS)
+        return epoch
 
     def _keep(self, records: Iterable[Record]) -> set[Record]:
         """Those that are on disk now. What is in flight is kept as well, for senders that do not come back in time."""
