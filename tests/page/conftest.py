@@ -25,7 +25,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="package")  # not longer: its event loop runs in this thread, and other tests have their own
+@pytest.fixture(scope="module")  # not longer: its event loop runs in this thread, and other tests have their own
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
