@@ -17,6 +17,7 @@ from ._state import State
 _FEW_RECORDS, _MANY_RECORDS = 32, 1024
 _INBOX_BYTES = 4 * 1024 * 1024
 _ROUND_SECONDS = 0.002
+_PATIENCE_SECONDS = 0.05
 
 
 class Reentered(Exception):  # noqa: N818  # not an error: an answer
@@ -45,6 +46,7 @@ class Guard:
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._inside: set[int] = set()
         self._lock = threading.Lock()
+        self._admitting = threading.Lock()  # taken before the other one: records are admitted in their order
         self._room = _FEW_RECORDS  # in the inbox: about `_INBOX_BYTES`, if records stay as large as the last ones
         self.has_porter = False
         """Whether a thread answers the bell."""
@@ -56,15 +58,27 @@ class Guard:
         """Something became of a record."""
 
     def offer(self, make: Callable[[], Record | None]) -> None:
-        """Take a record over that `make` makes, soon, once, in any thread; it must not raise.
+        """Take a record over that `make` makes, soon, in any thread; it must not raise.
 
-        Waits for nothing, unless so many are offered at once that they have to be counted now.
+        Waits for nothing but, in a flood, for the thread that has to count them.
         """
         self._inbox.append(make)
-        if not self.has_porter or len(self._inbox) >= self._room:
+        if not self.has_porter:
             self._admit_here()
-        elif self._bell.empty():
+            return
+        if self._bell.empty():
             self._bell.put(None)
+        if len(self._inbox) >= self._room:
+            self._let_porter_catch_up()
+
+    def _let_porter_catch_up(self) -> None:
+        # Admitting them here would take as long, and a signal handler that raises could strike half-way.
+        give_up_at = self._clock() + _PATIENCE_SECONDS
+        while len(self._inbox) >= self._room:
+            if self._clock() >= give_up_at:
+                self._admit_here()
+                return
+            time.sleep(_ROUND_SECONDS / 4)
 
     def answer_bell(self) -> None:
         """For the porter: admit what is offered, until the state is closed."""
@@ -73,7 +87,7 @@ class Guard:
         while not closed:
             try:
                 self._bell.get()  # before looking, so that whatever comes from now on rings again
-                with self.locked() as state:
+                with self.up_to_date() as state:
                     closed = state.closed
             except BaseException as error:  # nobody else would answer, nor ring for what is there already
                 say(logging.ERROR, "The thread that admits spans goes on after %s", type(error).__name__)
@@ -87,34 +101,48 @@ class Guard:
 
     @contextmanager
     def locked(self) -> Iterator[State]:
+        """The state. Raises Reentered."""
+        with self._entered(), self._lock:
+            yield self._state
+
+    @contextmanager
+    def up_to_date(self) -> Iterator[State]:
         """The state, with everything admitted that was offered before. Raises Reentered."""
+        with self._entered():
+            self._admit()
+            with self._lock:
+                yield self._state
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
         thread = threading.get_ident()
         if thread in self._inside:
             raise Reentered
         try:
             self._inside.add(thread)
-            with self._lock:
-                self.admit()
-                yield self._state
+            yield
         finally:
             self._inside.discard(thread)
 
-    def admit(self) -> None:
-        """The inbox into the state; for whoever holds the lock and has waited for a condition."""
-        if not self._inbox:
-            return  # else those who wait for work would wake each other for ever
-        now = self._clock()
-        before = self._state.next_due
-        count, size = len(self._inbox), 1
-        for _ in range(count):  # not while there are any: a flood would never let go of the lock
-            record = self._inbox.popleft()()
-            if record is not None:
-                size += record.charged_bytes
-                self._state.admit(record, now)
-        self._room = min(max(_INBOX_BYTES * count // size, _FEW_RECORDS), _MANY_RECORDS)
-        due = self._state.next_due
-        self._admitted(due is not None and (before is None or due < before))
+    def _admit(self) -> None:
+        """The inbox into the state. Records are made outside the lock, and stay there until they are admitted."""
+        with self._admitting:
+            records = [make() for make in self._inbox.copy()]  # not what comes meanwhile: a flood would have no end
+            if not records:
+                return
+            size = sum(record.charged_bytes for record in records if record is not None)
+            as_large = _INBOX_BYTES * len(records) // (size + 1)
+            self._room = max(min(as_large, 2 * self._room, _MANY_RECORDS), _FEW_RECORDS)
+            with self._lock:
+                now = self._clock()
+                before = self._state.next_due
+                for record in records:
+                    self._inbox.popleft()
+                    if record is not None:
+                        self._state.admit(record, now)
+                due = self._state.next_due
+                self._admitted(due is not None and (before is None or due < before))
 
     def _admit_here(self) -> None:
-        with suppress(Reentered), self.locked():
-            pass  # entering has admitted it
+        with suppress(Reentered), self._entered():
+            self._admit()

@@ -91,19 +91,19 @@ class Pipeline:
         return self._life.senders
 
     def offer(self, make: Callable[[], Record | None]) -> None:
-        """Take over the record that `make` makes, soon, once, in any thread; it must not raise. Never waits."""
+        """Take over the record that `make` makes, soon, in any thread; it must not raise. Never waits."""
         self._guard.offer(make)
 
     def hand_off(self, key: SpanKey) -> float:
         """Another process will end the span: do not close it here. How many seconds its START may still take."""
-        with suppress(Reentered), self._guard.locked() as state:
+        with suppress(Reentered), self._guard.up_to_date() as state:
             self._guard.work.notify()
             return state.hand_off(key, self._clock(), self._delivery.request_seconds)
         return HANDED_OFF_SECONDS + self._delivery.request_seconds
 
     def resume(self, key: SpanKey, start_seconds: float) -> None:
         """The span will end here. If its START may still come from elsewhere, send the END once more afterwards."""
-        with suppress(Reentered), self._guard.locked() as state:
+        with suppress(Reentered), self._guard.up_to_date() as state:
             state.resume(key, start_seconds, self._clock())
 
     def flush(self, timeout_seconds: float, *, stalled_seconds: float = _NEVER) -> FlushResult:
@@ -113,7 +113,7 @@ class Pipeline:
         there is time; does not wait at all in a sender, or in a signal handler that has interrupted such a call.
         """
         try:
-            with self._guard.locked() as state:
+            with self._guard.up_to_date() as state:
                 deadline = self._clock() + timeout_seconds
                 epoch = state.ledger.next_epoch()
                 self._guard.work.notify_all()
@@ -121,7 +121,7 @@ class Pipeline:
             try:
                 self._wait_for(epoch, deadline, stalled_seconds)
             finally:
-                with self._guard.locked() as state:
+                with self._guard.up_to_date() as state:
                     state.hurries -= 1
                     result = self._flush_result(epoch)
             return result
@@ -140,7 +140,7 @@ class Pipeline:
             return _INTERRUPTED
 
     def _close(self, timeout_seconds: float) -> FlushResult:
-        with self._guard.locked() as state:
+        with self._guard.up_to_date() as state:
             first = not self._senders.closing.is_set()
             self._life.close_deadline = min(self._life.close_deadline, self._clock() + timeout_seconds)
             self._senders.closing.set()
@@ -151,7 +151,7 @@ class Pipeline:
         epoch = self._deliver_rest(give_up_at, cancels=cancels)
         if cancels and self._state.open_spans:  # their STARTs were delivered only now
             epoch = self._deliver_rest(give_up_at, cancels=True)
-        with self._guard.locked() as state:
+        with self._guard.up_to_date() as state:
             left = state.lanes.clear()
             state.closed = self._closed = True
             self._guard.work.notify_all()
@@ -162,7 +162,7 @@ class Pipeline:
         self._life.close_deadline = min(self._life.close_deadline, self._clock())
         self._senders.closed.set()
         wait(in_flight, _LAST_WORDS_SECONDS)
-        with self._guard.locked() as state:
+        with self._guard.up_to_date() as state:
             for record in left:
                 state.ledger.ended(record, SPOOLED if record in kept else state.closed_ending)
             self._guard.progress.notify_all()
@@ -173,7 +173,7 @@ class Pipeline:
 
     def _deliver_rest(self, give_up_at: float, *, cancels: bool) -> int:
         """What is here, and the ENDs of spans that nobody will end; returns the epoch up to which that is."""
-        with self._guard.locked() as state:
+        with self._guard.up_to_date() as state:
             if cancels:
                 state.cancel_open_spans(self._clock(), time.time_ns())
             epoch = state.ledger.next_epoch()
@@ -210,7 +210,7 @@ class Pipeline:
 
     def hurry(self) -> None:
         """Send what is queued without lingering, from now on."""
-        with suppress(Reentered), self._guard.locked() as state:
+        with suppress(Reentered), self._guard.up_to_date() as state:
             state.end(self._clock())
             self._guard.work.notify_all()
 
@@ -222,7 +222,7 @@ class Pipeline:
     def stats(self) -> Stats:
         """The counts at this moment."""
         try:
-            with self._guard.locked() as state:
+            with self._guard.up_to_date() as state:
                 return state.stats()
         except Reentered:
             return self._state.stats()

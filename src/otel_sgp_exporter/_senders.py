@@ -155,7 +155,6 @@ class Senders:
                 self._idle += 1
                 self._guard.work.wait(None if due is None else due - self._clock())
                 self._idle -= 1
-                self._guard.admit()
             return batch
 
     def _take(self, state: State) -> _Batch | None:
