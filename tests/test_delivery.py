@@ -220,6 +220,33 @@ def test_a_batch_of_which_nothing_is_left_is_not_sent() -> None:
     assert run.ended(Ending(Outcome.SUPERSEDED)) == {"0", "1"}
 
 
+def test_looking_for_bad_spans_costs_good_ones_nothing_when_the_time_is_over() -> None:
+    """Every fourth of 64 is bad, and requests are slow: what has not been tried goes back to the queue."""
+    bad = {str(number) for number in range(0, 64, 4)}
+
+    def script(sent: Sent) -> int:
+        run_clock.now += 1
+        return 422 if bad & set(sent.names) else 200
+
+    run_clock = FakeClock()
+    delivery = Delivery(
+        ScriptedTransport(script), Encoder(), request_seconds=10, max_request_bytes=4 * 2**20, clock=run_clock
+    )
+    batch = records(64)
+    names = {record.key: record.name for record in batch}
+    deadline = run_clock() + 30
+    events = list(delivery.deliver(batch, Terms(lambda: deadline, run_clock.wait)))
+    refused = {names[record.key] for event in events if isinstance(event, Settled) for record in event.records}
+    returned = {names[record.key] for event in events if isinstance(event, Returned) for record in event.records}
+    assert {type(event) for event in events} == {Settled, Returned}
+    assert refused | returned == set(names.values())
+    assert {event.ending for event in events if isinstance(event, Settled)} <= {
+        DELIVERED,
+        Ending(Outcome.REJECTED, DropReason.REFUSED),
+    }
+    assert len(returned) > 10
+
+
 def test_a_gate_that_shuts_meanwhile_returns_what_is_left() -> None:
     """Whoever waits for a retry hears of the silence that another sender was asked for."""
     turns = iter([Turn(), Turn(granted=False)])

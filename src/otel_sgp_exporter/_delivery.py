@@ -21,6 +21,7 @@ _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
 _MIN_REQUEST_BYTES = 64 * 1024
 _TURN_SECONDS = 0.002
+_LEAST_SECONDS = 1.0
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 _HELD_BACK = Verdict(Action.RETRY, why="never sent", reason=DropReason.CLOSED)
@@ -116,6 +117,9 @@ class Delivery:
         sealed = yield from self._encoded(records, terms)
         requests = Isolation(packed(sealed, self.max_request_bytes))
         for number, request in enumerate(requests):
+            if number and self.clock() + _LEAST_SECONDS >= terms.deadline():
+                yield Returned([*request, *requests.rest()], _HELD_BACK)  # the others' faults have used up the time
+                return
             remaining, verdict = yield from self._until_answered(request, terms, is_first=not number)
             if not remaining:
                 continue
