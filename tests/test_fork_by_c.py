@@ -23,6 +23,7 @@ def test_a_lock_that_a_vanished_thread_held_holds_up_nobody(tmp_path: Path, serv
         import ctypes
         spans(1, "parent")
         processor.force_flush()
+        time.sleep(0.3)  # a thread that asks for the interpreter during such a fork leaves it locked in the child
         held = processor._pipeline._guard._lock
         held.acquire()
         child = ctypes.PyDLL(None).fork()
