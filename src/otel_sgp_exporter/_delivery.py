@@ -20,7 +20,7 @@ from ._wire import ENVELOPE_BYTES, EncodeError, Encoder, body_bytes, body_chunks
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
 _MIN_REQUEST_BYTES = 64 * 1024
-_TURN_SECONDS = 0.002
+_TURN_SECONDS = 0.001
 _LEAST_SECONDS = 1.0
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
