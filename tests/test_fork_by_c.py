@@ -30,6 +30,7 @@ def test_a_lock_that_a_vanished_thread_held_holds_up_nobody(tmp_path: Path, serv
         if child == 0:
             signal.alarm(10)
             {first}
+            provider.shutdown()
             os._exit(0)  # CPython itself may hang at the exit of such a child, once it has any thread
         held.release()
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -51,13 +51,12 @@ def test_a_wrong_key_is_said_once_and_costs_nothing_once_it_is_mended(
 ) -> None:
     """Records wait in the queue while one probe a minute is tried."""
     monkeypatch.setattr("otel_sgp_exporter._outcome._BLOCKED_SECONDS", 0.3)
+    monkeypatch.setattr("otel_sgp_exporter._state._MAX_SILENCE_SECONDS", 0.3)  # it would grow, up to 8 s
     mended = threading.Event()
     with StubServer(lambda request: None if mended.is_set() else Answer(401, body=b'{"message":"no"}')) as server:
-        provider, processor = traced(
-            server.url, max_export_batch_size=10, schedule_delay_millis=1, max_concurrent_exports=1
-        )
+        provider, processor = traced(server.url, max_export_batch_size=10, schedule_delay_millis=1)
         spans(provider, 50)
-        wait_until(lambda: len(server.requests) >= 4)
+        wait_until(lambda: len(server.requests) >= 10)
         assert max(later.began - sooner.ended for sooner, later in pairwise(server.requests[-2:])) > 0.2
         mended.set()
         assert processor.force_flush()
