@@ -115,9 +115,11 @@ class Delivery:
     def deliver(self, records: Sequence[Record], terms: Terms) -> Iterator[Event]:
         """Send `records`, and yield what becomes of them as it becomes known. Each is settled or returned once."""
         sealed = yield from self._encoded(records, terms)
+        # With less time than this an answer might not arrive, and nobody would know what became of the records.
+        least_seconds = min(_LEAST_SECONDS, (terms.deadline() - self.clock()) / 10)
         requests = Isolation(packed(sealed, self.max_request_bytes))
         for number, request in enumerate(requests):
-            if number and self.clock() + _LEAST_SECONDS >= terms.deadline():
+            if number and self.clock() + least_seconds >= terms.deadline():
                 yield Returned([*request, *requests.rest()], _HELD_BACK)  # the others' faults have used up the time
                 return
             remaining, verdict = yield from self._until_answered(request, terms, is_first=not number)
