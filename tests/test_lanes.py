@@ -212,6 +212,23 @@ def test_an_end_that_is_to_be_repeated_is_not_given_up_for_others() -> None:
     assert [each.phase for each in lanes.take(MANY, LARGE, 9)] == [Phase.REASSERT]
 
 
+def test_an_end_in_place_of_one_that_is_to_be_repeated_is_repeated_in_its_turn() -> None:
+    """The START may land on the second END as well."""
+    lanes = Lanes(MANY, LARGE)
+    lanes.offer(start(1), 0)
+    [first] = lanes.take(MANY, LARGE, 0)
+    lanes.unclear([first], now=1)
+    lanes.settle(first)
+    for now in (2, 3):
+        lanes.offer(end(1), now)
+        [last] = lanes.take(MANY, LARGE, now)
+        last.seal(b"{}")
+        lanes.settle(last, delivered=True)
+        assert lanes.unconfirmed == 1
+    [again] = lanes.take(MANY, LARGE, 1 + REASSERT_SECONDS)
+    assert again.phase is Phase.REASSERT
+
+
 def test_an_end_long_after_an_unclear_start_is_not_repeated() -> None:
     """By then the START has been applied or never will be."""
     lanes = Lanes(MANY, LARGE)

@@ -164,9 +164,11 @@ def test_a_start_that_timed_out_is_not_sent_again_once_its_end_is_known_and_the_
     assert (stats.offered, stats.delivered, stats.superseded) == (2, 1, 1)
 
 
-@pytest.mark.parametrize("refusals", [0, 3])
-def test_shutdown_repeats_an_end_that_is_still_to_be_repeated(traced: Traced, refusals: int) -> None:
-    """Now or never, and until it has arrived: nobody could tell that this span was lost."""
+@pytest.mark.parametrize(("refusals", "budget_millis"), [(0, 30_000), (3, 30_000), (3, 50)])
+def test_shutdown_repeats_an_end_that_is_still_to_be_repeated(
+    traced: Traced, refusals: int, budget_millis: float
+) -> None:
+    """Now or never, and until it has arrived, whatever it takes: nobody could tell that this span was lost."""
     hang, first = threading.Event(), threading.Event()
     ends: list[int] = []
 
@@ -178,7 +180,7 @@ def test_shutdown_repeats_an_end_that_is_still_to_be_repeated(traced: Traced, re
         return Answer(503) if 1 < len(ends) <= 1 + refusals else None
 
     with StubServer(script) as server:
-        provider, processor = traced(server.url, schedule_delay_millis=1)
+        provider, processor = traced(server.url, schedule_delay_millis=1, export_timeout_millis=budget_millis)
         processor.span_exporter.delivery.request_seconds = 0.3
         span = provider.get_tracer("t").start_span("span")
         wait_until(first.is_set)

@@ -60,7 +60,7 @@ class Guard:
     def offer(self, make: Callable[[], Record | None]) -> None:
         """Take a record over that `make` makes, soon, in any thread; it must not raise.
 
-        Waits for nothing but, in a flood, for the thread that has to count them.
+        Waits for nothing but, in a flood and at most 50 ms, for the thread that has to count them.
         """
         self._inbox.append(make)
         if not self.has_porter:

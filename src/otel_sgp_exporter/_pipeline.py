@@ -91,7 +91,7 @@ class Pipeline:
         return self._life.senders
 
     def offer(self, make: Callable[[], Record | None]) -> None:
-        """Take over the record that `make` makes, soon, in any thread; it must not raise. Never waits."""
+        """Take over the record that `make` makes, soon, in any thread; it must not raise. See `Guard.offer`."""
         self._guard.offer(make)
 
     def hand_off(self, key: SpanKey) -> float:
