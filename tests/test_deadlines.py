@@ -140,6 +140,26 @@ def test_shutdown_gives_up_a_dead_backend_after_five_seconds_and_waits_for_a_slo
         assert 5.6 < slow_took.result() < 7
 
 
+def test_what_waits_for_its_turn_at_the_deadline_waits_no_longer() -> None:
+    """Only what the server has in hand is still under way afterwards."""
+    release = threading.Event()
+
+    def late(exchange: Exchange) -> None:
+        release.wait(10)
+        passes(exchange)
+
+    with behind(late) as url:
+        tracer, processor = traced_to(url, max_concurrent_exports=1, max_export_batch_size=1, start_delay_millis="off")
+        for _ in range(10):
+            tracer.start_span("span").end()
+        wait_until(lambda: in_flight(processor) == 3)  # one request, and two that wait for their turn
+        processor.shutdown(100)
+        wait_until(lambda: processor.stats().pending == 1, 2)
+        release.set()
+        wait_until(lambda: processor.stats().pending == 0, 5)
+        assert_conserved(processor, 10)
+
+
 @pytest.mark.parametrize("code", [0, 200, 401, 422, 503])
 def test_what_is_in_flight_at_the_deadline_is_settled_when_its_request_ends(code: int) -> None:
     """Shutdown does not wait for it; but it does not stay pending for ever either, and no sender stays behind."""

@@ -1,6 +1,9 @@
 """One batch to its end: what is asked again, split, mended, returned or given up; no socket and no clock."""
 
-from collections.abc import Callable, Sequence
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -138,6 +141,38 @@ def test_a_fault_common_to_all_is_not_looked_for_in_each() -> None:
     run = Run(lambda sent: 422, records(200))
     assert len(run.ended(REFUSED)) == 200
     assert len(run.requests) <= 30
+
+
+@pytest.fixture
+def _patient() -> Iterator[None]:
+    """The interpreter takes itself from no thread: one lets others run only when it chooses to."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("_patient")
+def test_encoding_lets_other_threads_run() -> None:
+    """An event loop would stutter otherwise, with every large batch."""
+    done = threading.Event()
+    turns: list[int] = []
+
+    def run() -> None:
+        while not done.is_set():
+            turns.append(len(turns))
+            time.sleep(0.0001)
+
+    other = threading.Thread(target=run)
+    other.start()
+    batch = records(1000)
+    before = len(turns)
+    delivery = Delivery(ScriptedTransport(lambda sent: 200), Encoder(), request_seconds=1, max_request_bytes=2**20)
+    list(delivery.deliver(batch, Terms(lambda: time.monotonic() + 60, time.sleep)))
+    passed = len(turns) - before
+    done.set()
+    other.join()
+    assert passed > 3
 
 
 @given(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
-from opentelemetry.trace import SpanContext, TraceFlags
+from opentelemetry.trace import Link, SpanContext, TraceFlags
 
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, _open_spans, _selection
 from otel_sgp_exporter._open_spans import OpenSpans
@@ -26,7 +26,9 @@ def test_a_start_says_what_was_so_when_the_span_started(server: StubServer, trac
     provider.get_tracer("t").start_span("warms up the threads").end()
     assert processor.force_flush()
     server.requests.clear()
-    span = provider.get_tracer("t").start_span("as it started", attributes={"known": "then"})
+    where = SpanContext(TRACE_ID, 6, is_remote=False, trace_flags=TraceFlags(1))
+    links = [Link(where, {"linked": "at once"})]
+    span = provider.get_tracer("t").start_span("as it started", attributes={"known": "then"}, links=links)
     span.set_attribute("known", "later")
     span.set_attribute("more", "later")
     span.add_link(SpanContext(TRACE_ID, 7, is_remote=False, trace_flags=TraceFlags(1)), {"known": "later"})
@@ -35,6 +37,7 @@ def test_a_start_says_what_was_so_when_the_span_started(server: StubServer, trac
     assert processor.force_flush()
     [started] = server.items
     assert "then" in str(started)
+    assert "at once" in str(started)
     assert "later" not in str(started)
     assert started["name"] == "as it started"
     span.end()

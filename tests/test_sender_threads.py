@@ -3,6 +3,7 @@
 import contextvars
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from faults import behind, status
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
+from otel_sgp_exporter._record import Record
 from support import Answer, Request, StubServer, settings, wait_until
 
 Traced = Callable[..., tuple[TracerProvider, ConcurrentBatchSpanProcessor]]
@@ -193,6 +195,48 @@ def test_a_metric_that_raises_ends_no_sender(server: StubServer, traced: Traced)
         assert processor.force_flush()
     assert processor.stats().delivered == 20
     assert sum(thread.name.startswith("sgp-export") for thread in threading.enumerate()) >= 2
+
+
+# How they encode.
+
+
+def test_one_sender_encodes_at_a_time(server: StubServer, traced: Traced) -> None:
+    """They would only take the interpreter from each other."""
+    provider, processor = traced(server.url, max_export_batch_size=5, schedule_delay_millis=1)
+    encoder = processor.span_exporter.delivery.encoder  # type: ignore[attr-defined]
+    seal, inside, most = encoder.seal, [], []
+
+    def watched(record: Record) -> None:
+        inside.append(record)
+        most.append(len(inside))
+        time.sleep(0.001)
+        seal(record)
+        inside.pop()
+
+    encoder.seal = watched
+    for _ in range(50):
+        provider.get_tracer("t").start_span("span").end()
+    assert processor.force_flush()
+    assert (len(most), max(most)) == (100, 1)
+
+
+def test_redactors_run_side_by_side(server: StubServer) -> None:
+    """One that asks another service waits most of the time."""
+    together = threading.Barrier(2, timeout=10)
+
+    def redact(item: dict[str, Any]) -> dict[str, Any]:
+        together.wait()
+        return item
+
+    exporter = SGPSpanExporter(**settings(server.url), redact=redact)
+    processor = ConcurrentBatchSpanProcessor(exporter, max_export_batch_size=1, start_delay_millis="off")
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    for _ in range(2):
+        provider.get_tracer("t").start_span("span").end()
+    assert processor.force_flush()
+    processor.shutdown()
+    assert not together.broken
 
 
 # When they wake up.

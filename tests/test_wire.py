@@ -140,6 +140,25 @@ def test_a_redactor_sees_the_finished_item() -> None:
     assert record is not None
     Encoder(redact=lambda item: {**item, "name": "redacted"}).seal(record)
     assert b'"name":"redacted"' in (record.fragment or b"")
+
+
+def test_a_redactor_gets_plain_json_to_change_at_will() -> None:
+    """Lists instead of tuples, no values that JSON does not know; and nothing of it is the span's."""
+    tags, odd = ("first", "second"), {"nested": float("nan")}
+    record = snapshot(Phase.END, ended_span(1, attributes={"tags": tags, "odd": odd}))
+    assert record is not None
+
+    def redact(item: dict[str, Any]) -> dict[str, Any]:
+        attributes = item["metadata"]["attributes"]
+        attributes["tags"].append("third")
+        assert attributes["odd"] == {"nested": None}
+        attributes["odd"].clear()
+        return item
+
+    Encoder(redact=redact).seal(record)
+    assert b"redaction_failed" not in (record.fragment or b"")
+    assert b"third" in (record.fragment or b"")
+    assert odd.keys() == {"nested"}
     assert b"secret" not in (record.fragment or b"")
 
 

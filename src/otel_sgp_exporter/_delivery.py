@@ -48,6 +48,10 @@ class Returned(NamedTuple):
     records: Sequence[Record]
     verdict: Verdict
 
+    def as_dropped(self) -> Settled:
+        """Their ending where nobody will."""
+        return Settled(self.records, Ending(Outcome.DROPPED, self.verdict.reason), self.verdict.why)
+
 
 Event: TypeAlias = Settled | Failed | Returned
 

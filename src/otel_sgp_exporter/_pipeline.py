@@ -156,11 +156,10 @@ class Pipeline:
             state.closed = self._closed = True
             self._guard.work.notify_all()
             in_flight = dict(self._senders.in_flight)
-        self._senders.let_go()
         sealed = (record for batch in in_flight.values() for record in batch if record.fragment is not None)
         kept = self._keep([*left, *sealed])
         self._life.close_deadline = min(self._life.close_deadline, self._clock())
-        self._senders.closed.set()
+        self._senders.let_go()
         wait(in_flight, _LAST_WORDS_SECONDS)
         with self._guard.up_to_date() as state:
             for record in left:
@@ -178,7 +177,6 @@ class Pipeline:
                 state.cancel_open_spans(self._clock(), time.time_ns())
             epoch = state.ledger.next_epoch()
             self._guard.work.notify_all()
-            self._guard.turn.notify_all()
         self._wait_for(epoch, give_up_at, _STALLED_SECONDS)
         return epoch
 

@@ -116,7 +116,8 @@ class Senders:
         return thread
 
     def let_go(self) -> None:
-        """The state is closed: threads that wait for something else come to their end, too."""
+        """The state is closed, and there is no time left: threads that still wait for something come to their end."""
+        self.closed.set()
         self._pressure.set()
         self._guard.ring()
         with self._guard.locked():
@@ -197,10 +198,7 @@ class Senders:
     def _final(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events of a delivery; once closed, there is nowhere to return to."""
         for event in events:
-            if isinstance(event, Returned) and self.closed.is_set():
-                yield Settled(event.records, Ending(Outcome.DROPPED, event.verdict.reason), event.verdict.why)
-            else:
-                yield event
+            yield event.as_dropped() if isinstance(event, Returned) and self.closed.is_set() else event
 
     def _terms(self, batch: _Batch, deadline: float) -> Terms:
         give_up_at = min(self._clock() + self._config.export_timeout_millis / 1000, deadline)

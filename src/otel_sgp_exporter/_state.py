@@ -7,7 +7,7 @@ from itertools import takewhile
 from math import inf
 
 from ._config import ProcessorConfig
-from ._delivery import Event, Failed, Returned, Settled
+from ._delivery import Event, Failed, Settled
 from ._gate import Gate
 from ._lanes import REASSERT_SECONDS, Lanes
 from ._ledger import Ledger, Stats
@@ -166,11 +166,13 @@ class State:
         if isinstance(event, Failed):
             if event.verdict.unclear:
                 self.lanes.unclear(event.records, now)
-        elif isinstance(event, Returned):
+        elif isinstance(event, Settled):
+            self._settled(event, now)
+        elif self.closed:  # meanwhile: nobody would take them any more
+            self._settled(event.as_dropped(), now)
+        else:
             for record, ending in self.lanes.give_back(event.records):
                 self.ledger.ended(record, ending)
-        else:
-            self._settled(event, now)
 
     def _settled(self, settled: Settled, now: float) -> None:
         delivered = self.just_delivered = settled.ending.outcome is Outcome.DELIVERED
