@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
-from support import StubServer, settings, wait_until
+from support import TRACE_ID, StubServer, settings, wait_until
 
 Traced = Callable[..., tuple[TracerProvider, ConcurrentBatchSpanProcessor]]
 
@@ -38,6 +39,31 @@ def test_no_thread_of_ours_is_gone_for_good(server: StubServer, traced: Traced, 
         threading.Event().wait(0.02)
     tracer.start_span("last").end()
     wait_until(lambda: {"start", "end"} <= set(arrived(server, "last")))
+
+
+def test_what_was_there_when_the_admitting_thread_was_struck_is_not_forgotten(
+    server: StubServer, traced: Traced
+) -> None:
+    """Nobody may come after it to wake the thread again."""
+
+    class Unlucky(ReadableSpan):
+        struck = False
+
+        @property
+        def kind(self) -> SpanKind:
+            if not self.struck and threading.current_thread().name == "sgp-admit":
+                self.struck = True
+                raise SystemExit  # no Exception, so no fault of the span
+            return SpanKind.INTERNAL
+
+    provider, processor = traced(server.url, schedule_delay_millis=1)
+    provider.get_tracer("t").start_span("before").end()
+    assert processor.force_flush()
+    where = SpanContext(TRACE_ID, 9, is_remote=False, trace_flags=TraceFlags(1))
+    span = Unlucky("unlucky", where, start_time=1, end_time=2)
+    processor.on_end(span)
+    wait_until(lambda: "unlucky" in str(server.items), 3)
+    assert span.struck
 
 
 def arrived(server: StubServer, name: str) -> list[str]:
