@@ -92,7 +92,7 @@ class Pipeline:
 
     def offer(self, make: Callable[[], Record | None]) -> None:
         """Take over the record that `make` makes, soon, in any thread; it must not raise. See `Guard.offer`."""
-        self._guard.offer(make)
+        self._life.guard.offer(make)
 
     def hand_off(self, key: SpanKey) -> float:
         """Another process will end the span: do not close it here. How many seconds its START may still take."""

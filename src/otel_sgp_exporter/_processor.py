@@ -175,14 +175,14 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
                 if not self._selected(self._selection, phase, key, span):
                     return
                 ancestor = self._selection.ancestor(key)
-            # Others may change these as soon as we return; all else can be read in a thread of ours.
-            seen = span.name, copied(span.attributes), span.links
+            # Of a running span, others may change these as soon as we return; all else is read in a thread of ours.
+            seen = (span.name, copied(span.attributes), span.links) if phase is Phase.START else None
             self._pipeline.offer(partial(self._record, phase, context, span, seen, ancestor))
         except Exception:
             self._complain()
 
     def _record(
-        self, phase: Phase, context: SpanContext, span: ReadableSpan, seen: Seen, ancestor: int | None
+        self, phase: Phase, context: SpanContext, span: ReadableSpan, seen: Seen | None, ancestor: int | None
     ) -> Record | None:
         try:
             record = Record(phase, (context.trace_id, context.span_id), span, seen)

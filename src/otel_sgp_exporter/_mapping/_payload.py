@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from otel_sgp_exporter._mapping._explicit import INPUT, OUTPUT
 from otel_sgp_exporter._mapping._facts import FINISH_REASON, REQUEST_MODEL
 from otel_sgp_exporter._mapping._genai import REQUEST_PARAMETERS
+from otel_sgp_exporter._mapping._layout import Layout
 from otel_sgp_exporter._mapping._openinference import INVOCATION_PARAMETERS
 from otel_sgp_exporter._mapping._precedence import ANY, INPUT_COPIES, INPUTS, OUTPUT_COPIES, OUTPUTS, TOOLS
 from otel_sgp_exporter._mapping._reader import REDACTED, Reader, dig, text
@@ -132,12 +133,14 @@ def _parameters(reader: Reader) -> dict[str, Any]:
     found = dict(reader.mapping(INVOCATION_PARAMETERS))
     if found:
         reader.use((INVOCATION_PARAMETERS,))
-    for key in [key for key in reader.attributes if key.startswith(REQUEST_PARAMETERS)]:
-        name = key[len(REQUEST_PARAMETERS) :]
-        if name != "model":
-            found.setdefault(name, reader.get(key))
-            reader.use((key,))
+    for key in reader.layout.once(_requested):
+        found.setdefault(key[len(REQUEST_PARAMETERS) :], reader.get(key))
+        reader.use((key,))
     return {name: value for name, value in found.items() if value is not None and name not in _NOT_PARAMETERS}
+
+
+def _requested(layout: Layout) -> list[str]:
+    return [key for key in layout.keys if key.startswith(REQUEST_PARAMETERS) and key != f"{REQUEST_PARAMETERS}model"]
 
 
 def texts(value: Any) -> tuple[str, ...] | None:

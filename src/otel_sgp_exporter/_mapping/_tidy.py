@@ -107,15 +107,23 @@ class Tidy:
 
 def _is_fit(text: bytes) -> bool:
     """True for JSON that has no room for anything that would be left out or taken for one of LangChain's objects."""
-    # A word of base64's least length would fill one of the blocks.
-    size = _MIN_BASE64_CHARACTERS // 2
-    blocks = (text[start : start + size] for start in range(0, len(text) - size, size))
     return (
         len(text) < _MAX_FIT_BYTES
         and text.count(b",") < _MIN_VECTOR_NUMBERS - 1
         and not _SPECIAL.search(text)
-        and all(b'"' in block or b" " in block for block in blocks)
+        and not _has_long_word(text)
     )
+
+
+def _has_long_word(text: bytes) -> bool:
+    """True if somewhere in the JSON so much stands without a space or a quote that it could be base64."""
+    start, size = 0, _MIN_BASE64_CHARACTERS
+    while start + size <= len(text):
+        end = text.rfind(b" ", start, start + size)
+        if end < 0 and (end := text.rfind(b'"', start, start + size)) < 0:
+            return True
+        start = end + 1
+    return False
 
 
 def _is_base64(value: str) -> bool:
