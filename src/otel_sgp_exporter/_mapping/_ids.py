@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 
+from opentelemetry.trace import format_span_id, format_trace_id
+
 _LOW_64 = (1 << 64) - 1
 _LOW_128 = (1 << 128) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -19,16 +21,15 @@ def sgp_trace_id(trace_id: int) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+@lru_cache(4_096)
 def sgp_span_id(trace_id: int, span_id: int) -> str:
     """Dashed hex of the low half of the trace id, then the span id: a span id alone is too short to be unique."""
-    digits = f"{span_id & _LOW_64:016x}"
-    return f"{_low_half(trace_id)}-{digits[:4]}-{digits[4:]}"
+    half, digits = f"{trace_id & _LOW_64:016x}", f"{span_id & _LOW_64:016x}"
+    return f"{half[:8]}-{half[8:12]}-{half[12:]}-{digits[:4]}-{digits[4:]}"
 
 
-@lru_cache(4_096)
-def _low_half(trace_id: int) -> str:
-    digits = f"{trace_id & _LOW_64:016x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:]}"
+w3c_trace_id = lru_cache(4_096)(format_trace_id)
+w3c_span_id = lru_cache(4_096)(format_span_id)
 
 
 def timestamp(ns: int) -> str:

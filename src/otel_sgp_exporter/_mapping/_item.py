@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentelemetry.trace import format_span_id, format_trace_id
-
 from otel_sgp_exporter._mapping._events import said_in
 from otel_sgp_exporter._mapping._explicit import EXPECTED, OUTPUT, Overrides, identifier
 from otel_sgp_exporter._mapping._facts import GROUP_ID
-from otel_sgp_exporter._mapping._ids import sgp_span_id, timestamp
+from otel_sgp_exporter._mapping._ids import sgp_span_id, timestamp, w3c_span_id, w3c_trace_id
 from otel_sgp_exporter._mapping._memory import TraceMemory
 from otel_sgp_exporter._mapping._metadata import Metadata, add_attributes, read_facts
 from otel_sgp_exporter._mapping._origin import read_origin, time_to_first_token_ms
@@ -84,7 +82,7 @@ class _Mapping:
         trace_id, span_id = record.key
         place = read_place(record, self.reader, self.options, parent_span_id)
         if place.unlinked is not None:
-            self.notes["otel_parent_span_id"] = format_span_id(place.unlinked)
+            self.notes["otel_parent_span_id"] = w3c_span_id(place.unlinked)
         status = read_status(record, self.reader)
         expected = self._expected()
         members = {
@@ -100,8 +98,8 @@ class _Mapping:
             "type": self.type,
             "parent_id": place.parent_id,
             "group_id": self.group_id,
-            "obs_trace_id": format_trace_id(trace_id),
-            "obs_span_id": format_span_id(span_id),
+            "obs_trace_id": w3c_trace_id(trace_id),
+            "obs_span_id": w3c_span_id(span_id),
             **self.given.application,
             "expected": expected,
         }

@@ -8,12 +8,11 @@ from typing import Any, TypeAlias
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import format_span_id, format_trace_id
 
 from otel_sgp_exporter._joined import mark_in
 from otel_sgp_exporter._mapping._events import source_of
 from otel_sgp_exporter._mapping._facts import CHUNK_EVENTS, TIME_TO_FIRST_CHUNK
-from otel_sgp_exporter._mapping._ids import timestamp
+from otel_sgp_exporter._mapping._ids import timestamp, w3c_span_id, w3c_trace_id
 from otel_sgp_exporter._mapping._memory import Recent
 from otel_sgp_exporter._mapping._privacy import MappingOptions
 from otel_sgp_exporter._mapping._reader import Reader
@@ -22,7 +21,7 @@ from otel_sgp_exporter._mapping._usage import number
 from otel_sgp_exporter._record import Phase, Record
 
 _SPAN_ID = re.compile("[0-9a-f]{16}")
-Members: TypeAlias = list[tuple[str, Any]]
+Members: TypeAlias = dict[str, Any]
 
 _ORIGINS: Recent[tuple[int, int], tuple[Resource, InstrumentationScope | None, Members]] = Recent(1_000)
 
@@ -35,12 +34,11 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
     trace_id, span_id = record.key
     origin: dict[str, Any] = {
         "__source__": "otel",
-        "obs_trace_id": format_trace_id(trace_id),
-        "obs_span_id": format_span_id(span_id),
+        "obs_trace_id": w3c_trace_id(trace_id),
+        "obs_span_id": w3c_span_id(span_id),
         "otel_kind": record.kind.name,
+        **_origin_of(record.resource, record.instrumentation_scope),
     }
-    for name, value in _origin_of(record.resource, record.instrumentation_scope):
-        origin[name] = value.copy() if type(value) is dict else value
     if record.links:
         origin["links"] = _links(record)
     if record.phase is Phase.END:
@@ -56,7 +54,10 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
 
 
 def _origin_of(resource: Resource, scope: InstrumentationScope | None) -> Members:
-    """What all spans of the scope share. Both objects are told by identity, and held so that none takes their place."""
+    """What all spans of the scope share, to be read only.
+
+    Both objects are told by identity, and held so that none takes their place.
+    """
     key = id(resource), id(scope)
     known = _ORIGINS.get(key)
     if known is None:
@@ -68,7 +69,7 @@ def _origin_of(resource: Resource, scope: InstrumentationScope | None) -> Member
             "service_name": attributes.get("service.name"),
             "resource": attributes,
         }
-        known = _ORIGINS.add(key, (resource, scope, [(name, value) for name, value in members.items() if value]))
+        known = _ORIGINS.add(key, (resource, scope, {name: value for name, value in members.items() if value}))
     return known[2]
 
 
@@ -128,8 +129,8 @@ def _links(record: Record) -> list[dict[str, Any]]:
     tidy = Tidy()
     return [
         {
-            "trace_id": format_trace_id(link.context.trace_id),
-            "span_id": format_span_id(link.context.span_id),
+            "trace_id": w3c_trace_id(link.context.trace_id),
+            "span_id": w3c_span_id(link.context.span_id),
             "attributes": tidy(copied(link.attributes)),
         }
         for link in record.links

@@ -32,7 +32,9 @@ _SUCCESS = Status("SUCCESS", {})
 
 def read_status(record: Record, reader: Reader) -> Status:
     """ERROR if and only if the span says so: a recorded exception may have been handled. A START knows of no error."""
-    failed = record.phase is not Phase.START and record.status.status_code is StatusCode.ERROR
+    if record.phase is Phase.START:
+        return _SUCCESS
+    failed = record.status.status_code is StatusCode.ERROR
     exception = _last_exception(record)
     if not failed and (not exception or str(exception.get("exception.escaped")).lower() != "true"):
         return _SUCCESS
