@@ -26,7 +26,11 @@ PROMPT = "gen_ai.input.messages"
 
 def prompt(number: int, size: int) -> str:
     """Messages of about `size` bytes, in OpenTelemetry's form; no two are the same object, or equal."""
-    text = f"{number}: " + "The quick brown fox jumps over the lazy dog. " * (size // 45)
+    return messages(f"{number}: " + "The quick brown fox jumps over the lazy dog. " * (size // 45))
+
+
+def messages(text: str) -> str:
+    """What a user said, which must not hold what JSON escapes."""
     return '[{"role":"user","parts":[{"type":"text","content":"' + text + '"}]}]'
 
 
@@ -77,9 +81,9 @@ class Bare:
 class Ours(Bare):
     """`ConcurrentBatchSpanProcessor`; the options are its settings."""
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str, *, compression: str | None = None, **options: Any) -> None:
         super().__init__()
-        exporter = SGPSpanExporter(endpoint=url, api_key="k", account_id="a")
+        exporter = SGPSpanExporter(endpoint=url, api_key="k", account_id="a", compression=compression)
         self.processor = ConcurrentBatchSpanProcessor(exporter, **options)
         self.provider.add_span_processor(self.processor)
 

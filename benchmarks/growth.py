@@ -54,9 +54,9 @@ def by_size(sizes: Sizes) -> Section:
     )
 
 
-def by_count(sizes: Sizes, counts: tuple[int, ...] = ()) -> Section:
-    counts = counts or sizes.growth_spans
-    found = repeated(counts, min(sizes.repetitions, 2), lambda count: measure(ours(), count, 0))
+def by_count(sizes: Sizes) -> Section:
+    counts = sizes.growth_spans
+    found = repeated(counts, 1, lambda count: measure(ours(), count, 0))
     return Section(
         "Growth with the number of spans",
         "Processor time in µs per short span of the whole process, making it included, over a process's first N "

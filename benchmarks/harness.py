@@ -16,7 +16,7 @@ from backend import Backend, Seen
 from sizes import FULL, QUICK, Sizes
 from tables import Section
 
-PATIENCE_SECONDS = 180
+PATIENCE_SECONDS = 600
 IMPORTED_ONCE = ["opentelemetry.sdk.trace.export", "otel_sgp_exporter._exporter", "otel_sgp_exporter._processor"]
 
 processes: SpawnContext | ForkServerContext = multiprocessing.get_context("spawn")

@@ -1,6 +1,6 @@
 """All workloads, one after the other: prints tables, and writes them with their plots into a directory.
 
-python benchmarks/suite.py            # about 10 minutes, writes benchmarks/results.md and benchmarks/plots/
+python benchmarks/suite.py            # about 20 minutes, writes benchmarks/results.md and benchmarks/plots/
 python benchmarks/suite.py --quick    # about 2 minutes, prints only
 """
 
@@ -10,10 +10,10 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 
 import capacity
+import compression
 import event_loop
 import growth
 import hot_path
@@ -40,6 +40,7 @@ WORKLOADS: dict[str, Callable[[Sizes], Section]] = {
     "size": growth.by_size,
     "count": growth.by_count,
     "start_delay": start_delay.run,
+    "compression": compression.run,
     "capacity": capacity.run,
     "gateway": gateway.run,
 }
@@ -109,13 +110,10 @@ def main() -> None:
     size.add_argument("--quick", dest="sizes", action="store_const", const=QUICK, default=FULL)
     size.add_argument("--tiny", dest="sizes", action="store_const", const=TINY, help="only to see that it runs")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=[*WORKLOADS], help="these workloads")
-    parser.add_argument("--million", action="store_true", help="growth with the number of spans up to a million")
     parser.add_argument("--output", type=Path, help="directory for results.md and plots/; benchmarks/ for all of it")
     arguments = parser.parse_args()
     if arguments.sizes is TINY:
         hurry()
-    if arguments.million:
-        WORKLOADS["count"] = partial(growth.by_count, counts=(1_000, 10_000, 100_000, 1_000_000))
     about, began = machine(), time.monotonic()
     found = measured(arguments.only, arguments.sizes)
     about += [("load average after", load()), ("took", f"{time.monotonic() - began:.0f} s")]
