@@ -12,12 +12,13 @@ from opentelemetry import context, trace
 from opentelemetry.metrics import Histogram, Meter, NoOpHistogram, NoOpMeter, NoOpMeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
-from faults import behind, status
+from faults import behind, black_hole, status
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
 from otel_sgp_exporter._record import Record
 from support import Answer, Request, StubServer, settings, wait_until
 
 Traced = Callable[..., tuple[TracerProvider, ConcurrentBatchSpanProcessor]]
+MIB = 1024 * 1024
 
 
 def is_suppressed() -> bool:
@@ -218,6 +219,19 @@ def test_one_sender_encodes_at_a_time(server: StubServer, traced: Traced) -> Non
         provider.get_tracer("t").start_span("span").end()
     assert processor.force_flush()
     assert (len(most), max(most)) == (100, 1)
+
+
+def test_what_is_encoded_is_a_small_part_of_what_may_be_held(traced: Traced) -> None:
+    """Allocators give back little: what is encoded comes on top of the most that was ever held before it was."""
+    with black_hole() as url:
+        provider, processor = traced(url, max_queue_bytes=8 * MIB, max_concurrent_exports=2)
+        for _ in range(200):
+            provider.get_tracer("t").start_span("span", attributes={"input.value": "x" * 50_000}).end()
+        in_flight = processor._pipeline._senders.in_flight
+        wait_until(lambda: len(in_flight) == 4)
+        held = sum(record.charged_bytes for batch in list(in_flight.values()) for record in batch)
+        assert MIB < held < 2.2 * MIB
+        processor.shutdown(0)
 
 
 def test_redactors_run_side_by_side(server: StubServer) -> None:

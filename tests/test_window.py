@@ -79,16 +79,18 @@ def spans(provider: TracerProvider, count: int) -> None:
 def test_more_batches_are_encoded_than_requests_are_sent(traced: Traced) -> None:
     """The next request is ready when one was answered, and never one too many goes."""
     release = threading.Event()
+    arrived: list[Request] = []
 
     def script(request: Request) -> Answer | None:
+        arrived.append(request)
         release.wait(10)
         return None
 
     with StubServer(script) as server:
         provider, processor = traced(server.url, max_concurrent_exports=2, max_export_batch_size=10)
         spans(provider, 100)
-        wait_until(lambda: len(processor._pipeline._senders.in_flight) == 4)
-        assert processor._pipeline._state.window.in_flight == 2
+        senders = processor._pipeline._senders
+        wait_until(lambda: (len(senders.in_flight), len(arrived)) == (4, 2))
         release.set()
         assert processor.force_flush()
         assert server.most_in_flight == 2

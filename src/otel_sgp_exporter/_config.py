@@ -206,6 +206,11 @@ class ProcessorConfig:
         values["max_export_batch_size"] = min(batch, queue, MAX_BATCH_RECORDS)
         return cls(**values)
 
+    @property
+    def senders(self) -> int:
+        """Threads that send: more than requests may be in flight, since some encode the next batches meanwhile."""
+        return self.max_concurrent_exports + 2 + self.max_concurrent_exports // 4
+
 
 class Resolved(NamedTuple):
     """A value and where it came from: `argument`, a variable's name, or `default`."""

@@ -21,10 +21,8 @@ from ._wire import ENVELOPE_BYTES, EncodeError, Encoder, body_bytes, body_chunks
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
 _MIN_REQUEST_BYTES = 64 * 1024
-# How long a thread encodes before it lets others run. The interpreter would make it every 5 ms only: an event loop would
-# stutter, and answers that have arrived would wait. A sleep of 0 gives nothing away before Python 3.11; on Windows even
-# the shortest other one takes milliseconds.
 _TURN_SECONDS = 0.0001
+# Of 0 gives nothing away before Python 3.11; on Windows even the shortest other one takes milliseconds.
 _YIELD_SECONDS = 0.0 if sys.platform == "win32" else 1e-6
 _LEAST_SECONDS = 1.0
 _NOTHING: AbstractContextManager[None] = nullcontext()
@@ -160,15 +158,13 @@ class Delivery:
     def _seal(self, records: Iterable[Record]) -> dict[Record, str]:
         """Encode the records; returns those that cannot be, and why."""
         unencodable = {}
-        since = self.clock()
+        let_others_run = _Turns(self.clock)
         for record in records:
             try:
                 self.seal(record)
             except EncodeError as error:
                 unencodable[record] = str(error)
-            if self.clock() - since > _TURN_SECONDS:
-                time.sleep(_YIELD_SECONDS)
-                since = self.clock()
+            let_others_run()
         return unencodable
 
     def seal(self, record: Record) -> None:
@@ -238,6 +234,27 @@ class Delivery:
             return False
         requests.again(packed(records, min(self.max_request_bytes, too_large // 2)))
         return True
+
+
+class _Turns:
+    """Lets other threads run while one encodes.
+
+    The interpreter would make it do so every 5 ms only: an event loop would stutter, and answers that have arrived
+    would wait. With threads that keep the interpreter until it is taken away from them, turns are as long as theirs.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since = clock()
+        self._seconds = _TURN_SECONDS
+
+    def __call__(self) -> None:
+        until = self._clock()
+        if until - self._since > self._seconds:
+            time.sleep(_YIELD_SECONDS)
+            self._since = self._clock()
+            interval = sys.getswitchinterval()
+            self._seconds = interval if self._since - until > interval else _TURN_SECONDS
 
 
 def _without(

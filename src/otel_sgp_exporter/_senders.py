@@ -37,8 +37,8 @@ class _Batch(NamedTuple):
 class Senders:
     """Daemon threads, started with the first record.
 
-    There are some more of them than requests may be in flight: they encode their batch and wait for their turn, so
-    that the next request goes as soon as one was answered.
+    Those that may not send yet encode their batch and wait for their turn, so that the next request goes as soon as one
+    was answered.
 
     Args:
         guard: Of the state that batches are taken from.
@@ -66,7 +66,7 @@ class Senders:
         self._close_deadline = close_deadline
         self._clock = delivery.clock
         # Threads still to be started, and when.
-        self._missing = config.max_concurrent_exports + 2 + config.max_concurrent_exports // 4
+        self._missing = config.senders
         self._start_at = -float("inf")
         self._threads: list[threading.Thread] = []
         self._encoding = nullcontext() if delivery.encoder.redacts else threading.Lock()  # a redactor may wait

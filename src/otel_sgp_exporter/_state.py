@@ -33,6 +33,9 @@ class State:
 
     def __init__(self, config: ProcessorConfig) -> None:
         self._max_records = config.max_export_batch_size
+        # What all senders have encoded is a quarter of what may be held: it lies elsewhere in memory than what was
+        # there before, and allocators give back little.
+        self._max_bytes = config.max_queue_bytes // (4 * config.senders)
         self._delays_starts = bool(config.start_delay_millis)
         self._linger_seconds = config.schedule_delay_millis / 1000
         self.lanes = Lanes(config.max_queue_size, config.max_queue_bytes, (config.start_delay_millis or 0) / 1000)
@@ -95,7 +98,7 @@ class State:
 
     def is_full(self, max_bytes: int) -> bool:
         """True when a whole batch waits."""
-        return self.lanes.is_full(self._max_records, max_bytes)
+        return self.lanes.is_full(self._max_records, min(max_bytes, self._max_bytes))
 
     @property
     def in_hurry(self) -> bool:
@@ -125,9 +128,8 @@ class State:
         due = self.due_at(max_bytes)
         if due is None or due > now:
             return None
-        records = self.lanes.take(
-            self._max_records, max_bytes, inf if now >= self.final_at else now, hurry=self.in_hurry
-        )
+        until = inf if now >= self.final_at else now
+        records = self.lanes.take(self._max_records, min(max_bytes, self._max_bytes), until, hurry=self.in_hurry)
         if self._delays_starts:
             for record in records:
                 record.refresh()  # many instrumentations say what a span is only after they have started it
