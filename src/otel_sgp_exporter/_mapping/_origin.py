@@ -21,7 +21,7 @@ from otel_sgp_exporter._mapping._usage import number
 from otel_sgp_exporter._record import Phase, Record
 
 _SPAN_ID = re.compile("[0-9a-f]{16}")
-Members: TypeAlias = dict[str, Any]
+Members: TypeAlias = list[tuple[str, Any]]
 
 _ORIGINS: Recent[tuple[int, int], tuple[Resource, InstrumentationScope | None, Members]] = Recent(1_000)
 
@@ -37,8 +37,9 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
         "obs_trace_id": w3c_trace_id(trace_id),
         "obs_span_id": w3c_span_id(span_id),
         "otel_kind": record.kind.name,
-        **_origin_of(record.resource, record.instrumentation_scope),
     }
+    for name, value in _origin_of(record.resource, record.instrumentation_scope):
+        origin[name] = value.copy() if type(value) is dict else value
     if record.links:
         origin["links"] = _links(record)
     if record.phase is Phase.END:
@@ -54,10 +55,7 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
 
 
 def _origin_of(resource: Resource, scope: InstrumentationScope | None) -> Members:
-    """What all spans of the scope share, to be read only.
-
-    Both objects are told by identity, and held so that none takes their place.
-    """
+    """What all spans of the scope share. Both objects are told by identity, and held so that none takes their place."""
     key = id(resource), id(scope)
     known = _ORIGINS.get(key)
     if known is None:
@@ -69,7 +67,7 @@ def _origin_of(resource: Resource, scope: InstrumentationScope | None) -> Member
             "service_name": attributes.get("service.name"),
             "resource": attributes,
         }
-        known = _ORIGINS.add(key, (resource, scope, {name: value for name, value in members.items() if value}))
+        known = _ORIGINS.add(key, (resource, scope, [(name, value) for name, value in members.items() if value]))
     return known[2]
 
 
