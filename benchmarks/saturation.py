@@ -37,7 +37,7 @@ def in_flight(contender: Contender) -> int:
 def puts_per_second(began: float, seen: Seen, in_flight: int) -> float:
     """From the first span to the beginning of the last full round: after it senders run out of work."""
     arrived = sorted(request.arrived for request in seen.requests)
-    last = max(len(arrived) - in_flight, 1)
+    last = max((len(arrived) - in_flight) // in_flight * in_flight, 1)
     return last / (arrived[last] - began) if last < len(arrived) else float("nan")
 
 

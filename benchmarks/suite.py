@@ -13,9 +13,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import capacity
-import compression
 import event_loop
 import growth
+import gzipped
 import hot_path
 import memory
 import saturation
@@ -40,7 +40,7 @@ WORKLOADS: dict[str, Callable[[Sizes], Section]] = {
     "size": growth.by_size,
     "count": growth.by_count,
     "start_delay": start_delay.run,
-    "compression": compression.run,
+    "gzip": gzipped.run,
     "capacity": capacity.run,
     "gateway": gateway.run,
 }

@@ -142,9 +142,10 @@ def test_shutdown_gives_up_a_dead_backend_after_five_seconds_and_waits_for_a_slo
 
 def test_what_waits_for_its_turn_at_the_deadline_waits_no_longer() -> None:
     """Only what the server has in hand is still under way afterwards."""
-    release = threading.Event()
+    release, busy = threading.Event(), threading.Event()
 
     def late(exchange: Exchange) -> None:
+        busy.set()
         release.wait(10)
         passes(exchange)
 
@@ -152,7 +153,7 @@ def test_what_waits_for_its_turn_at_the_deadline_waits_no_longer() -> None:
         tracer, processor = traced_to(url, max_concurrent_exports=1, max_export_batch_size=1, start_delay_millis="off")
         for _ in range(10):
             tracer.start_span("span").end()
-        wait_until(lambda: in_flight(processor) == 3)  # one request, and two that wait for their turn
+        wait_until(lambda: in_flight(processor) == 3 and busy.is_set())  # one request, two that wait for their turn
         processor.shutdown(100)
         wait_until(lambda: processor.stats().pending == 1, 2)
         release.set()

@@ -163,7 +163,7 @@ def test_encoding_lets_other_threads_run() -> None:
             turns.append(len(turns))
             time.sleep(0.0001)
 
-    other = threading.Thread(target=run)
+    other = threading.Thread(target=run, daemon=True)
     other.start()
     batch = records(1000)
     before = len(turns)
@@ -282,10 +282,33 @@ def test_looking_for_bad_spans_costs_good_ones_nothing_when_the_time_is_over() -
     assert len(returned) > 10
 
 
+@pytest.mark.parametrize("latency_seconds", [5, 12, 20])
+def test_a_bad_span_is_found_however_slow_the_server_is(latency_seconds: float) -> None:
+    """What goes back to the queue comes again as one batch: a search that began anew each time would never end."""
+    clock = FakeClock()
+
+    def script(sent: Sent) -> int:
+        clock.now += latency_seconds
+        return 422 if "0" in sent.names else 200
+
+    delivery = Delivery(
+        ScriptedTransport(script), Encoder(), request_seconds=30, max_request_bytes=4 * 2**20, clock=clock
+    )
+    left, refused = records(200), 0
+    for _ in range(20):
+        if not left:
+            break
+        deadline = clock() + 30
+        events = list(delivery.deliver(left, Terms(lambda at=deadline: at, clock.wait, limit=lambda: float("inf"))))
+        refused += sum(len(event.records) for event in events if isinstance(event, Settled) and event.why)
+        left = [record for event in events if isinstance(event, Returned) for record in event.records]
+    assert (len(left), refused) == (0, 1)
+
+
 def test_a_gate_that_shuts_meanwhile_returns_what_is_left() -> None:
     """Whoever waits for a retry hears of the silence that another sender was asked for."""
     turns = iter([Turn(), Turn(granted=False)])
-    run = Run(lambda sent: 500, records(2), turn=lambda: nullcontext(next(turns)))
+    run = Run(lambda sent: 500, records(2), turn=lambda deadline: nullcontext(next(turns)))
     assert run.requests == [["0", "1"]]
     assert run.returned == ["0", "1"]
 

@@ -151,7 +151,7 @@ class HostileServer(RuleBasedStateMachine):
         terms = Terms(
             deadline=lambda: give_up_at,
             wait=lambda seconds: None,
-            turn=lambda: self.turn(is_probe=is_probe),
+            turn=lambda deadline: self.turn(is_probe=is_probe),
             superseded=self.state.lanes.superseded,
         )
         self.senders.append(Sender(self.delivery.deliver(records, terms), is_probe))

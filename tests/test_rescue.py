@@ -90,6 +90,38 @@ def test_what_is_in_flight_when_the_deadline_comes_is_on_disk_before_shutdown_re
         release.set()
 
 
+def test_what_comes_back_while_shutdown_puts_the_rest_on_disk_is_put_there_too(traced: Traced, tmp_path: Path) -> None:
+    """Nobody would take it from the queue any more."""
+    busy, answer = threading.Event(), threading.Event()
+
+    def script(request: Request) -> Answer | None:
+        busy.set()
+        answer.wait(10)
+        return Answer(503, {"Retry-After": "60"})
+
+    with StubServer(script) as server:
+        provider, processor = traced(
+            server.url, max_export_batch_size=10, max_concurrent_exports=1, start_delay_millis="off", spool=tmp_path
+        )
+        for _ in range(50):
+            provider.get_tracer("t").start_span("span").end()
+        wait_until(busy.is_set)
+        pipeline = processor._pipeline
+        keep = pipeline._keep
+
+        def slow_keep(records: object) -> object:
+            kept = keep(records)  # type: ignore[arg-type]
+            answer.set()
+            wait_until(lambda: not pipeline._senders.in_flight)
+            return kept
+
+        pipeline._keep = slow_keep  # type: ignore[method-assign, assignment]
+        processor.shutdown(1000)
+        stats = processor.stats()
+        assert (stats.spooled, stats.lost, stats.pending) == (50, {}, 0)
+        assert sum(processor.span_exporter.spool_in(tmp_path).counts().values()) == 50
+
+
 def test_a_back_off_ends_with_the_deadline(traced: Traced, tmp_path: Path) -> None:
     """Nobody sleeps past it: the counts are final when shutdown returns."""
     with StubServer(down) as server:

@@ -136,15 +136,17 @@ def test_batches_that_wait_for_their_turn_are_not_sent_into_a_silence(traced: Tr
 def test_shutdown_does_not_wait_for_batches_that_wait_for_their_turn(traced: Traced) -> None:
     """Its deadline is theirs."""
     release = threading.Event()
+    arrived: list[Request] = []
 
     def script(request: Request) -> Answer | None:
+        arrived.append(request)
         release.wait(10)
         return None
 
     with StubServer(script) as server:
         provider, processor = traced(server.url, max_concurrent_exports=1, max_export_batch_size=10)
         spans(provider, 50)
-        wait_until(lambda: len(processor._pipeline._senders.in_flight) == 3)
+        wait_until(lambda: (len(processor._pipeline._senders.in_flight), len(arrived)) == (3, 1))
         processor.shutdown(200)
         wait_until(lambda: len(processor._pipeline._senders.in_flight) == 1)
         release.set()

@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from math import inf
 from typing import NamedTuple, TypeAlias
 
 from ._isolation import Isolation
@@ -21,7 +22,7 @@ from ._wire import ENVELOPE_BYTES, EncodeError, Encoder, body_bytes, body_chunks
 _FIRST_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 8.0
 _MIN_REQUEST_BYTES = 64 * 1024
-_TURN_SECONDS = 0.0001
+_TURN_SECONDS = 0.00025
 # Of 0 gives nothing away before Python 3.11; on Windows even the shortest other one takes milliseconds.
 _YIELD_SECONDS = 0.0 if sys.platform == "win32" else 1e-6
 _LEAST_SECONDS = 1.0
@@ -74,7 +75,9 @@ class Terms:
     Args:
         deadline: When to give up, on the delivery's clock; may come closer while the batch is under way.
         wait: Waits as many seconds, or less when the deadline has come closer.
-        turn: Entered for every attempt; may wait. What is left of the batch is returned when none is granted.
+        limit: How far the deadline may be put off, while the server answers and bad records have still to be found.
+        turn: Entered for every attempt; may wait until the deadline. What is left of the batch is returned when none is
+            granted.
         encoding: Held while records are encoded. Threads that encode at the same time only take the interpreter from
             each other.
         encoded: Told once the records are encoded, before the first attempt.
@@ -84,11 +87,16 @@ class Terms:
 
     deadline: Callable[[], float]
     wait: Callable[[float], object]
-    turn: Callable[[], AbstractContextManager[Turn]] = lambda: nullcontext(Turn())
+    limit: Callable[[], float] = lambda: -inf
+    turn: Callable[[float], AbstractContextManager[Turn]] = lambda deadline: nullcontext(Turn())
     encoding: AbstractContextManager[object] = _NOTHING
     encoded: Callable[[Sequence[Record]], object] = lambda records: None
     late: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: ()
     superseded: Callable[[Sequence[Record]], Sequence[Record]] = lambda records: ()
+
+    def until(self, give_up_at: float) -> Terms:
+        """The same with another deadline, within the limit."""
+        return replace(self, deadline=lambda: min(give_up_at, self.limit()))
 
 
 class Delivery:
@@ -122,23 +130,30 @@ class Delivery:
     def deliver(self, records: Sequence[Record], terms: Terms) -> Iterator[Event]:
         """Send `records`, and yield what becomes of them as it becomes known. Each is settled or returned once."""
         sealed = yield from self._encoded(records, terms)
+        budget_seconds = terms.deadline() - self.clock()
         # With less time than this an answer might not arrive, and nobody would know what became of the records.
-        least_seconds = min(_LEAST_SECONDS, (terms.deadline() - self.clock()) / 10)
+        least_seconds = min(_LEAST_SECONDS, budget_seconds / 10)
+        has_settled = False
         requests = Isolation(packed(sealed, self.max_request_bytes))
         for number, request in enumerate(requests):
-            if number and self.clock() + least_seconds >= terms.deadline():
-                yield Returned([*request, *requests.rest()], _HELD_BACK)  # the others' faults have used up the time
-                return
+            if number and self.clock() + least_seconds >= terms.deadline():  # the others' faults have used up the time
+                if not has_settled:  # next time, the search would begin again and come no further
+                    terms = terms.until(self.clock() + budget_seconds)
+                if has_settled or self.clock() + least_seconds >= terms.deadline():
+                    yield Returned([*request, *requests.rest()], _HELD_BACK)
+                    return
             remaining, verdict = yield from self._until_answered(request, terms, is_first=not number)
             if not remaining:
                 continue
             if verdict.action is Action.DONE:
                 requests.accepted()
+                has_settled = True
                 yield Settled(remaining, DELIVERED)
             elif verdict.action in (Action.RETRY, Action.BLOCK):
                 yield Returned([*remaining, *requests.rest()], verdict)
             elif not self._mended(remaining, verdict, requests):
                 refused = Ending(Outcome.REJECTED, verdict.reason)
+                has_settled = True
                 yield Settled(remaining, refused, verdict.why)
                 if len(remaining) == 1 and requests.refused(verdict.status):
                     yield Settled(requests.rest(), refused, verdict.why)
@@ -160,11 +175,11 @@ class Delivery:
         unencodable = {}
         let_others_run = _Turns(self.clock)
         for record in records:
+            let_others_run()
             try:
                 self.seal(record)
             except EncodeError as error:
                 unencodable[record] = str(error)
-            let_others_run()
         return unencodable
 
     def seal(self, record: Record) -> None:
@@ -180,7 +195,7 @@ class Delivery:
         """Attempt until there is an answer to act on; returns it, with those records that are still to be settled."""
         key_is_new, verdict = False, _HELD_BACK
         for backoff in _backoffs():
-            with terms.turn() as turn:
+            with terms.turn(terms.deadline()) as turn:
                 records = yield from _without(terms.late if is_first else terms.superseded, records)
                 if not records or not turn.granted:
                     return records, verdict

@@ -60,7 +60,7 @@ class Guard:
     def offer(self, make: Callable[[], Record | None]) -> None:
         """Take a record over that `make` makes, soon, in any thread; it must not raise.
 
-        Waits for nothing but, in a flood and at most 50 ms, for the thread that has to count them.
+        Waits for nothing but, in a flood, for the thread that has to count them: 50 ms, then it counts them itself.
         """
         self._inbox.append(make)
         if not self.has_porter:
@@ -94,6 +94,11 @@ class Guard:
                 self.ring()
             time.sleep(_ROUND_SECONDS)  # waking this thread costs the application more than all else about a span
         self.has_porter = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the state takes nothing any more; it stays so."""
+        return self._state.closed
 
     def ring(self) -> None:
         """Have the porter look."""

@@ -110,7 +110,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Queue the START of a sampled span. Never raises.
 
-        Never waits for the network; in a flood, at most 50 ms for the thread of ours that counts the records.
+        Never waits for the network; in a flood, a moment for the thread of ours that counts the records.
         """
         context = get_current() if parent_context is None else parent_context
         if self._joining.concerns(span, context) and self._is_resumed(span, context):
@@ -175,14 +175,14 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
                 if not self._selected(self._selection, phase, key, span):
                     return
                 ancestor = self._selection.ancestor(key)
-            # Of a running span, others may change these as soon as we return; all else is read in a thread of ours.
-            seen = (span.name, copied(span.attributes), span.links) if phase is Phase.START else None
+            # Others may change these as soon as we return; all else can be read in a thread of ours.
+            seen = span.name, copied(span.attributes), span.links
             self._pipeline.offer(partial(self._record, phase, context, span, seen, ancestor))
         except Exception:
             self._complain()
 
     def _record(
-        self, phase: Phase, context: SpanContext, span: ReadableSpan, seen: Seen | None, ancestor: int | None
+        self, phase: Phase, context: SpanContext, span: ReadableSpan, seen: Seen, ancestor: int | None
     ) -> Record | None:
         try:
             record = Record(phase, (context.trace_id, context.span_id), span, seen)

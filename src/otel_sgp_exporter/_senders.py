@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 from . import _process
@@ -198,14 +199,15 @@ class Senders:
     def _final(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events of a delivery; once closed, there is nowhere to return to."""
         for event in events:
-            yield event.as_dropped() if isinstance(event, Returned) and self.closed.is_set() else event
+            yield event.as_dropped() if isinstance(event, Returned) and self._guard.is_closed else event
 
     def _terms(self, batch: _Batch, deadline: float) -> Terms:
         give_up_at = min(self._clock() + self._config.export_timeout_millis / 1000, deadline)
         return Terms(
             deadline=lambda: min(give_up_at, self._close_deadline()),
             wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
-            turn=lambda: self._turn(give_up_at, is_probe=batch.is_probe),
+            limit=self._close_deadline,
+            turn=partial(self._turn, is_probe=batch.is_probe),
             encoding=self._encoding,
             encoded=self._recharge,
             late=self._late,
@@ -286,7 +288,7 @@ class Senders:
         terms = Terms(
             deadline=lambda: min(give_up_at, self._close_deadline()),
             wait=self.closing.wait,
-            turn=lambda: self._turn(give_up_at),
+            turn=self._turn,
         )
         try:
             claimed = self._spool.claim(self._config.max_export_batch_size, self._delivery.max_request_bytes)

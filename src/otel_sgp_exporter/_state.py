@@ -20,6 +20,7 @@ from ._window import Window
 _FIRST_SILENCE_SECONDS = 0.05
 _MAX_SILENCE_SECONDS = 8.0
 _LAST_WAIT_SECONDS = 1.0
+_LEAST_BATCH_BYTES = 512 * 1024
 
 HANDED_OFF_SECONDS = 5.0
 """How long the START of a span that was handed off may be sent: afterwards it could land on the END from elsewhere."""
@@ -33,9 +34,9 @@ class State:
 
     def __init__(self, config: ProcessorConfig) -> None:
         self._max_records = config.max_export_batch_size
-        # What all senders have encoded is a quarter of what may be held: it lies elsewhere in memory than what was
-        # there before, and allocators give back little.
-        self._max_bytes = config.max_queue_bytes // (4 * config.senders)
+        # What all senders have encoded is about a quarter of what may be held: it lies elsewhere in memory than what
+        # was there before, and allocators give back little.
+        self._max_bytes = max(config.max_queue_bytes // (4 * config.senders), _LEAST_BATCH_BYTES)
         self._delays_starts = bool(config.start_delay_millis)
         self._linger_seconds = config.schedule_delay_millis / 1000
         self.lanes = Lanes(config.max_queue_size, config.max_queue_bytes, (config.start_delay_millis or 0) / 1000)

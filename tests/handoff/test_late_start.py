@@ -77,7 +77,7 @@ class Process:
             terms = Terms(
                 deadline=lambda: self.clock() + 1000,  # nothing is given up: that is counted, and not the matter here
                 wait=lambda seconds: None,
-                turn=lambda: self.turn(is_probe=is_probe),
+                turn=lambda deadline: self.turn(is_probe=is_probe),
                 late=lambda records: self.state.late(records, self.clock()),
                 superseded=lambda records: self.state.superseded(records, self.clock()),
             )

@@ -62,7 +62,7 @@ def run(sizes: Sizes) -> Section:
         "prompts that pack about as well as English. Off unless set: no documentation says that SGP takes it.",
         ("", *(f"µs, {name}" for name in names), *(f"KB, {name}" for name in names)),
         [(label, *costs[label], *sent[label]) for label in costs],
-        {"compression": Plot("What gzip costs", "µs of CPU", costs, names)},
+        {"gzip": Plot("What gzip costs", "µs of CPU", costs, names)},
     )
 
 
