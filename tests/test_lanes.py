@@ -32,6 +32,14 @@ def end(span_id: int, charged_bytes: int = 100, parent: SpanContext | None = PAR
     return record(Phase.END, span_id, charged_bytes, parent)
 
 
+def send_unclear_start(lanes: Lanes, now: float) -> None:
+    """Of span 1; at this time, nobody knew whether it had arrived."""
+    lanes.offer(start(1), 0)
+    [first] = lanes.take(MANY, LARGE, 0)
+    lanes.unclear([first], now)
+    lanes.settle(first)
+
+
 def test_a_batch_mixes_starts_and_ends_of_different_spans() -> None:
     """STARTs and ENDs share requests, oldest first."""
     lanes = Lanes(MANY, LARGE)
@@ -178,10 +186,7 @@ def test_a_record_that_grew_when_encoded_is_made_room_for_by_the_next_offer() ->
 def test_an_end_is_repeated_once_its_start_can_no_longer_be_applied_late() -> None:
     """A START of which nobody knows whether it arrived may land after the END: so the END has the last word."""
     lanes = Lanes(MANY, LARGE)
-    lanes.offer(start(1), 0)
-    [first] = lanes.take(MANY, LARGE, 0)
-    lanes.unclear([first], now=1)
-    lanes.settle(first)
+    send_unclear_start(lanes, now=1)
     lanes.offer(end(1), 2)
     [last] = lanes.take(MANY, LARGE, 2)
     last.fragment = b'{"id":"1"}'
@@ -199,10 +204,7 @@ def test_an_end_is_repeated_once_its_start_can_no_longer_be_applied_late() -> No
 def test_an_end_that_is_to_be_repeated_is_not_given_up_for_others() -> None:
     """It was counted as delivered: without the repetition its row may be wrong, and nobody would know."""
     lanes = Lanes(1, LARGE)
-    lanes.offer(start(1), 0)
-    [first] = lanes.take(MANY, LARGE, 0)
-    lanes.unclear([first], now=0)
-    lanes.settle(first)
+    send_unclear_start(lanes, now=0)
     lanes.offer(end(1), 1)
     [last] = lanes.take(MANY, LARGE, 1)
     last.seal(b"{}")
@@ -215,10 +217,7 @@ def test_an_end_that_is_to_be_repeated_is_not_given_up_for_others() -> None:
 def test_an_end_in_place_of_one_that_is_to_be_repeated_is_repeated_in_its_turn() -> None:
     """The START may land on the second END as well."""
     lanes = Lanes(MANY, LARGE)
-    lanes.offer(start(1), 0)
-    [first] = lanes.take(MANY, LARGE, 0)
-    lanes.unclear([first], now=1)
-    lanes.settle(first)
+    send_unclear_start(lanes, now=1)
     for now in (2, 3):
         lanes.offer(end(1), now)
         [last] = lanes.take(MANY, LARGE, now)
@@ -232,10 +231,7 @@ def test_an_end_in_place_of_one_that_is_to_be_repeated_is_repeated_in_its_turn()
 def test_an_end_long_after_an_unclear_start_is_not_repeated() -> None:
     """By then the START has been applied or never will be."""
     lanes = Lanes(MANY, LARGE)
-    lanes.offer(start(1), 0)
-    [first] = lanes.take(MANY, LARGE, 0)
-    lanes.unclear([first], now=0)
-    lanes.settle(first)
+    send_unclear_start(lanes, now=0)
     lanes.offer(end(1), 10)
     [last] = lanes.take(MANY, LARGE, 10)
     last.fragment = b"{}"

@@ -76,22 +76,27 @@ def spans(provider: TracerProvider, count: int) -> None:
         provider.get_tracer("t").start_span("span").end()
 
 
-def test_more_batches_are_encoded_than_requests_are_sent(traced: Traced) -> None:
-    """The next request is ready when one was answered, and never one too many goes."""
-    release = threading.Event()
-    arrived: list[Request] = []
+class Hanging:
+    """A server that answers when it is told to."""
 
-    def script(request: Request) -> Answer | None:
-        arrived.append(request)
-        release.wait(10)
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.release = threading.Event()
+
+    def __call__(self, request: Request) -> Answer | None:
+        self.arrived += 1
+        self.release.wait(10)
         return None
 
-    with StubServer(script) as server:
+
+def test_more_batches_are_encoded_than_requests_are_sent(traced: Traced) -> None:
+    """The next request is ready when one was answered, and never one too many goes."""
+    with StubServer(hanging := Hanging()) as server:
         provider, processor = traced(server.url, max_concurrent_exports=2, max_export_batch_size=10)
         spans(provider, 100)
         senders = processor._pipeline._senders
-        wait_until(lambda: (len(senders.in_flight), len(arrived)) == (4, 2))
-        release.set()
+        wait_until(lambda: (len(senders.in_flight), hanging.arrived) == (4, 2))
+        hanging.release.set()
         assert processor.force_flush()
         assert server.most_in_flight == 2
 
@@ -135,20 +140,12 @@ def test_batches_that_wait_for_their_turn_are_not_sent_into_a_silence(traced: Tr
 
 def test_shutdown_does_not_wait_for_batches_that_wait_for_their_turn(traced: Traced) -> None:
     """Its deadline is theirs."""
-    release = threading.Event()
-    arrived: list[Request] = []
-
-    def script(request: Request) -> Answer | None:
-        arrived.append(request)
-        release.wait(10)
-        return None
-
-    with StubServer(script) as server:
+    with StubServer(hanging := Hanging()) as server:
         provider, processor = traced(server.url, max_concurrent_exports=1, max_export_batch_size=10)
         spans(provider, 50)
-        wait_until(lambda: (len(processor._pipeline._senders.in_flight), len(arrived)) == (3, 1))
+        wait_until(lambda: (len(processor._pipeline._senders.in_flight), hanging.arrived) == (3, 1))
         processor.shutdown(200)
         wait_until(lambda: len(processor._pipeline._senders.in_flight) == 1)
-        release.set()
+        hanging.release.set()
         wait_until(lambda: processor.stats().pending == 0)
         assert len(server.requests) == 1
