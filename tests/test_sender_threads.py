@@ -33,8 +33,9 @@ def is_ours() -> bool:
 # Where threads cannot be had.
 
 
-def test_without_any_thread_whoever_flushes_delivers(server: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when the first span ends while the interpreter exits, which in 3.12 starts no threads any more."""
+@pytest.fixture
+def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while the interpreter exits, when 3.12 starts none any more."""
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
@@ -43,6 +44,11 @@ def test_without_any_thread_whoever_flushes_delivers(server: StubServer, monkeyp
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+@pytest.mark.usefixtures("_no_threads")
+def test_without_any_thread_whoever_flushes_delivers(server: StubServer) -> None:
+    """The first span may end that late."""
     processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(server.url)), max_export_batch_size=10)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(processor)
@@ -52,6 +58,26 @@ def test_without_any_thread_whoever_flushes_delivers(server: StubServer, monkeyp
     provider.get_tracer("t").start_span("last").end()
     processor.shutdown()
     assert (processor.stats().delivered, processor.stats().pending) == (102, 0)
+
+
+@pytest.mark.usefixtures("_no_threads")
+def test_without_any_thread_a_flush_ends_in_time_while_it_looks_for_a_bad_span() -> None:
+    """The search may take as long as it needs in a thread of ours, but not in the application's."""
+
+    def script(request: Request) -> Answer | None:
+        return Answer(422 if "bad" in request.names else 200, after=lambda: time.sleep(0.3))
+
+    with StubServer(script) as server:
+        exporter = SGPSpanExporter(**settings(server.url))
+        processor = ConcurrentBatchSpanProcessor(exporter, max_export_batch_size=64, start_delay_millis="off")
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(processor)
+        for number in range(64):
+            provider.get_tracer("t").start_span("good" if number else "bad").end()
+        began = time.monotonic()
+        processor.flush(1000)
+        assert time.monotonic() - began < 1.5
+        processor.shutdown(0)
 
 
 # The context.

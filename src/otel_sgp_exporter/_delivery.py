@@ -53,7 +53,7 @@ class Returned(NamedTuple):
     verdict: Verdict
 
     def as_dropped(self) -> Settled:
-        """Their ending where nobody will."""
+        """Their ending where nobody will take them."""
         return Settled(self.records, Ending(Outcome.DROPPED, self.verdict.reason), self.verdict.why)
 
 

@@ -206,7 +206,7 @@ class Senders:
         return Terms(
             deadline=lambda: min(give_up_at, self._close_deadline()),
             wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
-            limit=self._close_deadline,
+            limit=lambda: min(deadline, self._close_deadline()),
             turn=partial(self._turn, is_probe=batch.is_probe),
             encoding=self._encoding,
             encoded=self._recharge,
