@@ -177,7 +177,8 @@ def test_a_record_that_grew_when_encoded_is_made_room_for_by_the_next_offer() ->
     lanes.offer(grown, 0)
     assert lanes.take(1, LARGE, 0) == [grown]
     lanes.offer(waiting, 0)
-    lanes.recharge(grown, 900)
+    grown.fragment = b" " * 900
+    lanes.recharge([grown])
     newest = end(3)
     assert lanes.offer(newest, 1) == [(waiting, QUEUE_FULL)]
     assert lanes.charged_bytes == 1000
@@ -283,10 +284,10 @@ class Anything(RuleBasedStateMachine):
 
     def count_out(self, each: Record, ending: Ending) -> None:
         if each.phase is Phase.REASSERT:
-            return self.ledger.ended(each, ending)
+            return self.ledger.ended([each], ending)
         assert each not in self.ended
         self.ended[each] = ending
-        return self.ledger.ended(each, ending)
+        return self.ledger.ended([each], ending)
 
     @rule(
         span_id=st.integers(1, 6),
@@ -328,8 +329,9 @@ class Anything(RuleBasedStateMachine):
     def settle(self, data: st.DataObject, ending: Ending) -> None:
         batch = self.batches.pop(data.draw(st.integers(0, len(self.batches) - 1)))
         for each in batch:
-            each.fragment = each.fragment or b"{}"
-            self.lanes.recharge(each, data.draw(st.integers(1, each.charged_bytes)))
+            each.fragment = each.fragment or b" " * data.draw(st.integers(1, each.charged_bytes))
+        self.lanes.recharge(batch)
+        for each in batch:
             self.lanes.settle(each, delivered=ending is DELIVERED)
             self.on_the_wire.discard(each.key)
             self.count_out(each, ending)

@@ -84,17 +84,18 @@ class HostileServer(RuleBasedStateMachine):
             max_queue_size=queue, max_export_batch_size=4, start_delay_millis=delay, schedule_delay_millis=1
         )
         self.state = State(config)
-        self.count_out, self.state.ledger.ended = self.state.ledger.ended, self.note_ending  # type: ignore[method-assign]
+        self.count_out, self.state.ledger.ended = self.state.ledger.ended, self.note_endings  # type: ignore[method-assign]
         self.transport = ScriptedTransport(self.answer)
         self.delivery = Delivery(
             self.transport, Encoder(), request_seconds=5, max_request_bytes=MAX_BYTES, clock=self.clock
         )
 
-    def note_ending(self, record: Record, ending: Ending) -> None:
-        if record.phase is not Phase.REASSERT:
-            assert (record.key, record.phase) not in self.endings, "ended twice"
-            self.endings[record.key, record.phase] = ending
-        self.count_out(record, ending)
+    def note_endings(self, records: Sequence[Record], ending: Ending) -> None:
+        for record in records:
+            if record.phase is not Phase.REASSERT:
+                assert (record.key, record.phase) not in self.endings, "ended twice"
+                self.endings[record.key, record.phase] = ending
+        self.count_out(records, ending)
 
     def answer(self, sent: Sent) -> Any:
         ids = [item["id"] for item in sent.items]

@@ -16,7 +16,7 @@ from ._delivery import Delivery, Returned, Settled, Terms
 from ._mapping import MappingOptions
 from ._outcome import DELIVERED
 from ._parse import function
-from ._record import Phase, Record, snapshot
+from ._record import END, Record, snapshot
 from ._spool import Spool
 from ._transport import HttpTransport, untraced
 from ._version import __version__
@@ -103,7 +103,7 @@ class SGPSpanExporter(SpanExporter):
         if self._shut_down.is_set():
             _logger.warning("%d spans are dropped: the exporter is shut down", len(spans))
             return SpanExportResult.FAILURE
-        records = [record for span in spans if (record := snapshot(Phase.END, span)) is not None]
+        records = [record for span in spans if (record := snapshot(END, span)) is not None]
         give_up_at = self.delivery.clock() + self.config.export_timeout_millis / 1000
         terms = Terms(
             deadline=lambda: self.delivery.clock() if self._shut_down.is_set() else give_up_at,

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from ._journal import say
 from ._record import Record
@@ -41,7 +42,7 @@ class Guard:
         self._state = state
         self._clock = clock
         self._admitted = admitted
-        self._inbox: deque[Callable[[], Record | None]] = deque()
+        self._inbox: deque[tuple[Callable[..., Record | None], tuple[Any, ...]]] = deque()
         # Can be put into from anywhere, even from within a put.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._inside: set[int] = set()
@@ -57,12 +58,12 @@ class Guard:
         self.progress = threading.Condition(self._lock)
         """Something became of a record."""
 
-    def offer(self, make: Callable[[], Record | None]) -> None:
-        """Take a record over that `make` makes, soon, in any thread; it must not raise.
+    def offer(self, make: Callable[..., Record | None], what: tuple[Any, ...]) -> None:
+        """Take a record over that `make(*what)` makes, soon, in any thread; it must not raise.
 
         Waits for nothing but, in a flood, for the thread that has to count them: 50 ms, then it counts them itself.
         """
-        self._inbox.append(make)
+        self._inbox.append((make, what))
         if not self.has_porter:
             self._admit_here()
             return
@@ -132,7 +133,8 @@ class Guard:
     def _admit(self) -> None:
         """The inbox into the state. Records are made outside the lock, and stay there until they are admitted."""
         with self._admitting:
-            records = [make() for make in self._inbox.copy()]  # not what comes meanwhile: a flood would have no end
+            offered = self._inbox.copy()  # and not what comes meanwhile: a flood would have no end
+            records = [make(*what) for make, what in offered]
             if not records:
                 return
             size = sum(record.charged_bytes for record in records if record is not None)

@@ -8,12 +8,13 @@ time it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice, repeat
-from operator import contains
+from heapq import merge
+from itertools import islice, repeat, takewhile
+from operator import attrgetter, contains
 
 from ._outcome import SUPERSEDED, DropReason, Ending, Outcome
 from ._queue import Queue, Tally
-from ._record import Phase, Record, SpanKey
+from ._record import END, REASSERT, START, Record, SpanKey
 
 QUEUE_FULL = Ending(Outcome.DROPPED, DropReason.QUEUE_FULL)
 
@@ -70,7 +71,7 @@ class Lanes:
         are ENDs that are to be repeated: they were counted as delivered, so that losing one would go unnoticed.
         """
         record.offered_at = now
-        if record.phase is Phase.START:
+        if record.phase is START:
             return self._offer_start(record)
         if record.charged_bytes > self._max_bytes:
             record.abridge(self._max_bytes // 2)
@@ -118,7 +119,7 @@ class Lanes:
             if queue is None:
                 break
             record = queue.take(queue.oldest().key)
-            behind = self._unpark(record.key) if record.phase is Phase.START else False
+            behind = self._unpark(record.key) if record.phase is START else False
             ended.append((record, SUPERSEDED if behind else QUEUE_FULL))
         return ended
 
@@ -130,23 +131,14 @@ class Lanes:
         """
         batch: list[Record] = []
         size = 0
-        # The oldest record of each queue, as (offered at, which queue, record): the smallest goes next.
-        heads = [
-            (record.offered_at, number, record)
-            for number in range(len(self._queued))
-            if (record := self._ready(number, now, hurry)) is not None
-        ]
-        while heads and len(batch) < max_records:
-            oldest = min(heads)
-            _, number, record = oldest
+        ready = [self._ready(queue, now, hurry) for queue in self._queued if queue]
+        for record in islice(merge(*ready, key=attrgetter("offered_at")), max_records):
             size += record.charged_bytes
             if batch and size > max_bytes:
                 break
-            self._in_flight.push(self._queued[number].take(record.key))
             batch.append(record)
-            heads.remove(oldest)
-            if (following := self._ready(number, now, hurry)) is not None:
-                heads.append((following.offered_at, number, following))
+        for record in batch:
+            self._queue_of(record).hand_over(record.key, self._in_flight)
         return batch
 
     @property
@@ -163,18 +155,16 @@ class Lanes:
         ended = [(self._starts.take(key), SUPERSEDED) for key in behind if self._unpark(key)]
         records = [record for queue in self._queued[:2] for record in islice(queue.values(), max_records)][:max_records]
         for record in records:
-            self._in_flight.push(self._queue_of(record).take(record.key))
+            self._queue_of(record).hand_over(record.key, self._in_flight)
         return records, ended
 
-    def _ready(self, number: int, now: float, hurry: bool) -> Record | None:
-        """The oldest record of a queue, if there is one and it may go."""
-        queue = self._queued[number]
-        if not queue:
-            return None
-        record = queue.oldest()
+    def _ready(self, queue: Queue, now: float, hurry: bool) -> Iterable[Record]:
+        """The records of a queue that may go, oldest first."""
         if queue is self._reasserts:
-            return None if record.offered_at > now else record
-        return None if queue is self._starts and not hurry and self._is_waiting(record, now) else record
+            return takewhile(lambda record: record.offered_at <= now, queue.values())
+        if queue is self._starts and self._start_delay_seconds and not hurry:
+            return takewhile(lambda record: not self._is_waiting(record, now), queue.values())
+        return queue.values()
 
     def is_full(self, max_records: int, max_bytes: int) -> bool:
         """True when a whole batch is waiting to be taken."""
@@ -196,10 +186,14 @@ class Lanes:
         """True when nothing is queued."""
         return not (self._ends or self._explaining_ends or self._starts or self._reasserts)
 
-    def recharge(self, record: Record, charged_bytes: int) -> None:
-        """Correct what a record in flight is charged with, now that it is encoded."""
-        self._in_flight.charge(charged_bytes - record.charged_bytes)
-        record.charged_bytes = charged_bytes
+    def recharge(self, records: Iterable[Record]) -> None:
+        """Correct what records in flight are charged with, now that they are encoded."""
+        more_bytes = 0
+        for record in records:
+            encoded_bytes = len(record.fragment or b"")
+            more_bytes += encoded_bytes - record.charged_bytes
+            record.charged_bytes = encoded_bytes
+        self._in_flight.charge(more_bytes)
 
     def settle(self, record: Record, *, delivered: bool = False) -> None:
         """`record` is no longer in flight: its lane is open for its END.
@@ -208,13 +202,13 @@ class Lanes:
         """
         self._in_flight.take(record.key)
         unparked = self._unpark(record.key)
-        if self._unclear and record.phase is Phase.END and delivered and not unparked:
+        if self._unclear and record.phase is END and delivered and not unparked:
             self._keep_to_reassert(record)
 
     def _keep_to_reassert(self, record: Record) -> None:
         until = self._unclear.pop(record.key, None)
         if until is not None and record.offered_at < until and record.fragment is not None:
-            again = Record.of_fragment(Phase.REASSERT, record.key, record.fragment)
+            again = Record.of_fragment(REASSERT, record.key, record.fragment)
             again.offered_at = until
             self._reasserts.push(again)
             self.unconfirmed += 1
@@ -222,7 +216,7 @@ class Lanes:
     def unclear(self, records: Iterable[Record], now: float) -> None:
         """An attempt with these records had gone out and was not answered: its STARTs may be applied late."""
         for record in records:
-            if record.phase is Phase.START:
+            if record.phase is START:
                 self.expect_start(record.key, now + REASSERT_SECONDS, now)
 
     def expect_start(self, key: SpanKey, until: float, now: float) -> None:
@@ -239,7 +233,7 @@ class Lanes:
     def has_start(self, key: SpanKey) -> bool:
         """True when the START of that span is here, queued or in flight."""
         record = self._starts.get(key) or self._in_flight.get(key)
-        return record is not None and record.phase is Phase.START
+        return record is not None and record.phase is START
 
     def hasten_start(self, key: SpanKey) -> None:
         """The span will stay open: its START waits neither for the END nor for company."""
@@ -254,10 +248,8 @@ class Lanes:
             self._in_flight.take(record.key)
             if self._unpark(record.key):
                 ended.append((record, SUPERSEDED))
-            elif record.phase is Phase.REASSERT:
-                self._reasserts.push(record, first=True)
             else:
-                (self._starts if record.phase is Phase.START else self._queue_of(record)).push(record, first=True)
+                self._queue_of(record).push(record, first=True)
         return ended
 
     def has_end(self, key: SpanKey) -> bool:
@@ -266,7 +258,7 @@ class Lanes:
 
     def superseded(self, records: Iterable[Record]) -> list[Record]:
         """Those STARTs in flight whose END has come."""
-        return [record for record in records if record.phase is Phase.START and record.key in self._parked]
+        return [record for record in records if record.phase is START and record.key in self._parked]
 
     def clear(self) -> list[Record]:
         """Give up everything that is not in flight."""
@@ -274,17 +266,19 @@ class Lanes:
         return [record for queue in self._all if queue is not self._in_flight for record in queue.empty()]
 
     def _unpark(self, key: SpanKey) -> bool:
-        if key not in self._parked:
+        record = self._parked.get(key)
+        if record is None:
             return False
-        record = self._parked.take(key)
-        self._queue_of(record).push(record, first=True)
+        self._parked.hand_over(key, self._queue_of(record), first=True)
         return True
 
     def _is_waiting(self, start: Record, now: float) -> bool:
         return now < start.offered_at + self._start_delay_seconds
 
-    def _queue_of(self, end: Record) -> Queue:
-        return self._explaining_ends if end.explains_trace else self._ends
+    def _queue_of(self, record: Record) -> Queue:
+        if record.phase is not END:
+            return self._starts if record.phase is START else self._reasserts
+        return self._explaining_ends if record.explains_trace else self._ends
 
     def __repr__(self) -> str:
         queued = sum(map(len, self._queued))

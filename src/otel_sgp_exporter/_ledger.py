@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ._outcome import DropReason, Ending, Outcome
-from ._record import Phase, Record
+from ._record import END, REASSERT, Record
 
 
 @dataclass(frozen=True)
@@ -87,23 +88,25 @@ class Ledger:
         record.epoch = self._epoch
         self._pending[self._epoch] += 1
 
-    def ended(self, record: Record, ending: Ending) -> None:
-        """Count `record` out."""
-        if record.phase is Phase.REASSERT:
-            self._reasserted += ending.outcome is Outcome.DELIVERED
-            return
-        self._endings[ending] += 1
-        self._spans_delivered += record.phase is Phase.END and ending.outcome is Outcome.DELIVERED
-        self._pending[record.epoch] -= 1
-        is_kept = record.receipts is not None and ending.outcome is Outcome.DROPPED  # by the sender, who is told
-        if ending.reason is not None and record.phase is Phase.END and not is_kept:
-            self._lost[ending.reason] += 1
-        for receipt in record.receipts or ():
-            receipt(record, ending)
+    def ended(self, records: Sequence[Record], ending: Ending) -> None:
+        """Count `records` out, which all ended alike."""
+        first_time = [record for record in records if record.phase is not REASSERT]
+        ends = [record for record in first_time if record.phase is END]
+        self._endings[ending] += len(first_time)
+        if ending.outcome is Outcome.DELIVERED:
+            self._spans_delivered += len(ends)
+            self._reasserted += len(records) - len(first_time)
+        elif ending.reason is not None:
+            is_dropped = ending.outcome is Outcome.DROPPED  # and kept by the sender, if it waits to be told
+            self._lost[ending.reason] += sum(not (is_dropped and record.receipts is not None) for record in ends)
+        for record in first_time:
+            self._pending[record.epoch] -= 1
+            for receipt in record.receipts or ():
+                receipt(record, ending)
 
     def lost(self) -> dict[DropReason, int]:
         """ENDs lost so far, by reason."""
-        return dict(self._lost)
+        return dict(+self._lost)
 
     def next_epoch(self) -> int:
         """Begin a new epoch and return the one before: what was offered until now."""
@@ -120,7 +123,7 @@ class Ledger:
         """A copy of the counts."""
         by_outcome: Counter[Outcome] = Counter()
         reasons: Counter[DropReason] = Counter()
-        for ending, count in self._endings.items():
+        for ending, count in (+self._endings).items():
             by_outcome[ending.outcome] += count
             if ending.reason is not None:
                 reasons[ending.reason] += count
@@ -134,7 +137,7 @@ class Ledger:
             concurrency=concurrency,
             reasserted=self._reasserted,
             unconfirmed=unconfirmed,
-            lost=dict(self._lost),
+            lost=self.lost(),
             reasons=dict(reasons),
         )
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import wait
 from contextlib import suppress
+from typing import Any
 
 from . import _process
 from ._config import ProcessorConfig
@@ -90,9 +91,9 @@ class Pipeline:
     def _senders(self) -> Senders:
         return self._life.senders
 
-    def offer(self, make: Callable[[], Record | None]) -> None:
-        """Take over the record that `make` makes, soon, in any thread; it must not raise. See `Guard.offer`."""
-        self._life.guard.offer(make)
+    def offer(self, make: Callable[..., Record | None], what: tuple[Any, ...]) -> None:
+        """Take over the record that `make(*what)` makes, soon, in any thread; it must not raise. See `Guard.offer`."""
+        self._life.guard.offer(make, what)
 
     def hand_off(self, key: SpanKey) -> float:
         """Another process will end the span: do not close it here. How many seconds its START may still take."""
@@ -162,8 +163,8 @@ class Pipeline:
         self._senders.let_go()
         wait(in_flight, _LAST_WORDS_SECONDS)
         with self._guard.up_to_date() as state:
-            for record in left:
-                state.ledger.ended(record, SPOOLED if record in kept else state.closed_ending)
+            state.ledger.ended([record for record in left if record in kept], SPOOLED)
+            state.ledger.ended([record for record in left if record not in kept], state.closed_ending)
             self._guard.progress.notify_all()
             result, lost, unconfirmed = self._flush_result(epoch), state.ledger.lost(), state.lanes.unconfirmed
         if first:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from functools import partial
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import MeterProvider
@@ -22,7 +21,7 @@ from ._ledger import FlushResult, Stats
 from ._metrics import Metrics
 from ._parse import FOR_EVER_MILLIS, function
 from ._pipeline import Pipeline
-from ._record import Phase, Record, Seen, SpanKey, copied
+from ._record import END, START, Phase, Record, Seen, SpanKey, seen_of
 from ._selection import Selection, SpanFilter
 from ._temporal import is_replaying
 
@@ -118,7 +117,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         if is_replaying():
             self._start_again(span)
         elif self._sends_starts or self._selection:
-            self._offer(Phase.START, span)
+            self._offer(START, span)
 
     def _start_again(self, span: Span) -> None:
         """A span of which SGP has the START, and perhaps the END."""
@@ -162,7 +161,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the END of a sampled span. Never raises, and waits as little as `on_start`."""
-        self._offer(Phase.END, span)
+        self._offer(END, span)
 
     def _offer(self, phase: Phase, span: ReadableSpan) -> None:
         try:
@@ -175,9 +174,8 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
                 if not self._selected(self._selection, phase, key, span):
                     return
                 ancestor = self._selection.ancestor(key)
-            # Others may change these as soon as we return; all else can be read in a thread of ours.
-            seen = span.name, copied(span.attributes), span.links
-            self._pipeline.offer(partial(self._record, phase, context, span, seen, ancestor))
+            # Others may change what is seen as soon as we return; all else can be read in a thread of ours.
+            self._pipeline.offer(self._record, (phase, context, span, seen_of(span), ancestor))
         except Exception:
             self._complain()
 
@@ -187,7 +185,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         try:
             record = Record(phase, (context.trace_id, context.span_id), span, seen)
             record.ancestor = ancestor
-            if self._refreshes_starts and phase is Phase.START:
+            if self._refreshes_starts and phase is START:
                 record.started = span
             return record
         except Exception:
@@ -200,9 +198,9 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
             say(logging.ERROR, "A span could not be queued; this is said once", traceback=True)
 
     def _selected(self, selection: Selection, phase: Phase, key: SpanKey, span: ReadableSpan) -> bool:
-        if phase is Phase.START:
+        if phase is START:
             selection.started(key, span)
-        return selection.is_exported(key) and (phase is Phase.END or self._sends_starts)
+        return selection.is_exported(key) and (phase is END or self._sends_starts)
 
     def flush(self, timeout_millis: float = 30_000) -> FlushResult:
         """Send everything now, wait at most `timeout_millis`, and say what became of it."""

@@ -26,7 +26,8 @@ class Queue(OrderedDict[SpanKey, Record]):
     def push(self, record: Record, *, first: bool = False) -> None:
         """Add `record` as the newest, or as the oldest."""
         self[record.key] = record
-        self.charge(record.charged_bytes)
+        self.charged_bytes += record.charged_bytes
+        self._tally.charged_bytes += record.charged_bytes
         self._tally.records += 1
         if first:
             self.move_to_end(record.key, last=False)
@@ -34,9 +35,18 @@ class Queue(OrderedDict[SpanKey, Record]):
     def take(self, key: SpanKey) -> Record:
         """Remove the record of that span."""
         record = self.pop(key)
-        self.charge(-record.charged_bytes)
+        self.charged_bytes -= record.charged_bytes
+        self._tally.charged_bytes -= record.charged_bytes
         self._tally.records -= 1
         return record
+
+    def hand_over(self, key: SpanKey, to: Queue, *, first: bool = False) -> None:
+        """Move the record of that span to another queue of the same tally, as the newest or as the oldest there."""
+        record = to[key] = self.pop(key)
+        self.charged_bytes -= record.charged_bytes
+        to.charged_bytes += record.charged_bytes
+        if first:
+            to.move_to_end(key, last=False)
 
     def charge(self, charged_bytes: int) -> None:
         """Count more bytes, or fewer."""

@@ -18,7 +18,7 @@ Receipt: TypeAlias = "Callable[[Record, Any], object]"
 """Told, under the pipeline's lock, how a record ended (its `Ending`): never waits and never raises."""
 
 Seen: TypeAlias = tuple[str, Mapping[Any, Any], Sequence[Link]]
-"""What others may change of a span: its name, and copies of its attributes and links."""
+"""What others may change of a span at any moment: its name, and copies of its attributes and links."""
 
 # A record's own cost beside its values: the objects around them, and the resource fields that every item repeats.
 _FIXED_BYTES = 1024
@@ -34,6 +34,10 @@ class Phase(Enum):
     END = "end"
     REASSERT = "reassert"
     """An END once more, after a START that may have been applied late. It was counted when it was an END."""
+
+
+# By these names elsewhere: to look a member up costs as much as a call, before Python 3.12.
+START, END, REASSERT = Phase
 
 
 class Record:
@@ -75,24 +79,24 @@ class Record:
     def __init__(self, phase: Phase, key: SpanKey, span: ReadableSpan, seen: Seen | None = None) -> None:
         self.phase = phase
         self.key = key
-        self.name, self.attributes, self.links = seen or (span.name, copied(span.attributes), span.links)
+        self.name, self.attributes, self.links = seen or seen_of(span)
         self.parent: SpanContext | None = span.parent
         self.kind = span.kind
         self.resource = span.resource
         self.instrumentation_scope = span.instrumentation_scope
         self.start_ns = span.start_time or span.end_time or 0  # nanoseconds since the epoch
-        if phase is Phase.START:
+        if phase is START:
             self._leave_open()
         else:
             self.end_ns: int | None = (
                 span.end_time or self.start_ns
             )  # as the span gave it, so possibly before the start
             self.status = span.status
-            self.events: Sequence[Event] = span.events
+            self.events: Sequence[Event] = span.events if getattr(span, "_events", True) else ()  # see `seen_of`
             self.dropped_attributes = span.dropped_attributes
             self.dropped_events = span.dropped_events
             self.dropped_links = span.dropped_links
-        self.explains_trace = phase is Phase.END and self._explains_trace()  # last to give up under pressure
+        self.explains_trace = phase is END and self._explains_trace()  # last to give up under pressure
         self.charged_bytes = _FIXED_BYTES + _size(self.attributes)
         if self.events:
             self.charged_bytes += _size_of_events(self.events)
@@ -126,7 +130,7 @@ class Record:
         """For a START that has waited: what the span is called and holds by now."""
         if self.started is not None:
             with suppress(Exception):  # a span that breaks meanwhile is shown as it started
-                self.name, self.attributes = self.started.name, copied(self.started.attributes)
+                self.name, self.attributes, self.links = seen_of(self.started)
 
     def adopt(self, start: Record) -> None:
         """For an END in place of its START: what the START knew and the SDK's attribute limit has evicted since."""
@@ -171,6 +175,14 @@ def snapshot(phase: Phase, span: ReadableSpan) -> Record | None:
     """Copy what the exporter needs off `span`, in the application's thread; None when the span has no context."""
     context = span.get_span_context()
     return None if context is None else Record(phase, (context.trace_id, context.span_id), span)
+
+
+def seen_of(span: ReadableSpan) -> Seen:
+    """What the span is called, holds and links to at this moment."""
+    # The SDK's properties wrap the attributes whenever they are asked, and copy links and events even of none.
+    attributes = getattr(span, "_attributes", None)
+    links = span.links if getattr(span, "_links", True) else ()
+    return span.name, copied(span.attributes if attributes is None else attributes), links
 
 
 def copied(attributes: Mapping[str, Any] | None) -> Mapping[Any, Any]:

@@ -8,7 +8,7 @@ from itertools import islice
 from ._delivery import Delivery, Event, Settled, Terms
 from ._lanes import QUEUE_FULL
 from ._outcome import SPOOLED, DropReason, Outcome
-from ._record import Phase, Record
+from ._record import END, Record
 from ._spool import LEASE_SECONDS, Spool
 from ._wire import EncodeError
 
@@ -30,7 +30,7 @@ def rescued(events: Iterable[Event], spool: Spool | None) -> Iterator[Event]:
             yield event._replace(records=[record for record in event.records if record not in kept])
         else:
             if event.ending.outcome is Outcome.DELIVERED:
-                spool.forget([record for record in event.records if record.phase is Phase.END])
+                spool.forget([record for record in event.records if record.phase is END])
             yield event
 
 
@@ -45,7 +45,7 @@ def spilled(records: Sequence[Record], spool: Spool, delivery: Delivery) -> Iter
 def keep_undelivered(records: Iterable[Record], spool: Spool, delivery: Delivery, deadline: float) -> set[Record]:
     """Encode and spool those ENDs for which there is time; returns those that were kept."""
     kept: set[Record] = set()
-    ends = (record for record in records if record.phase is Phase.END)
+    ends = (record for record in records if record.phase is END)
     while delivery.clock() < deadline and (chunk := list(islice(ends, _CHUNK_RECORDS))):
         kept |= {*spool.keep([record for record in chunk if _sealed(record, delivery)])}
     return kept

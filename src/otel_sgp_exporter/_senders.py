@@ -17,7 +17,7 @@ from ._delivery import Delivery, Event, Failed, Returned, Settled, Terms, Turn
 from ._guard import Guard
 from ._journal import Journal, say
 from ._outcome import DropReason, Ending, Outcome, Verdict
-from ._record import Phase, Record
+from ._record import END, Record
 from ._rescue import SENDING_SECONDS, deliver_spooled, rescued, spilled
 from ._spool import Spool
 from ._state import State
@@ -252,10 +252,9 @@ class Senders:
 
     def _recharge(self, records: Sequence[Record]) -> None:
         if self._spool is not None:
-            self._spool.overtake([record for record in records if record.phase is Phase.END])
+            self._spool.overtake([record for record in records if record.phase is END])
         with self._guard.locked() as state:
-            for record in records:
-                state.lanes.recharge(record, len(record.fragment or b""))
+            state.lanes.recharge(records)
 
     def _late(self, records: Sequence[Record]) -> Sequence[Record]:
         with self._guard.locked() as state:

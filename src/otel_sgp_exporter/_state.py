@@ -13,7 +13,7 @@ from ._lanes import REASSERT_SECONDS, Lanes
 from ._ledger import Ledger, Stats
 from ._open_spans import OpenSpans
 from ._outcome import Action, DropReason, Ending, Outcome, Verdict
-from ._record import Phase, Record, SpanKey
+from ._record import END, REASSERT, START, Record, SpanKey
 from ._repair import cancelled
 from ._window import Window
 
@@ -58,15 +58,15 @@ class State:
     def admit(self, record: Record, now: float) -> None:
         """A record comes in."""
         self.ledger.offered(record)
-        if record.phase is Phase.END:
+        if record.phase is END:
             self.open_spans.closed(record.key)
         if self.closed:
-            self.ledger.ended(record, self.closed_ending)
+            self.ledger.ended([record], self.closed_ending)
             return
         for each, ending in self.lanes.offer(record, now):
             if each.key == record.key and each is not record:
                 record.stand_in_for(each)
-            self.ledger.ended(each, ending)
+            self.ledger.ended([each], ending)
 
     def hand_off(self, key: SpanKey, now: float, request_seconds: float) -> float:
         """Another process will end the span. For how many seconds its START may still be applied."""
@@ -95,7 +95,7 @@ class State:
         if not self.handed_off:
             return ()
         late = [record for record in records if self.handed_off.get(record.key, inf) <= now]
-        return [record for record in late if record.phase is Phase.START]
+        return [record for record in late if record.phase is START]
 
     def is_full(self, max_bytes: int) -> bool:
         """True when a whole batch waits."""
@@ -140,7 +140,7 @@ class State:
         """ENDs, in flight from here on, for which there will soon be no room."""
         records, ended = self.lanes.relieve(self._max_records)
         for record, ending in ended:
-            self.ledger.ended(record, ending)
+            self.ledger.ended([record], ending)
         return records
 
     def answered(self, verdict: Verdict | None, now: float, *, is_probe: bool) -> None:
@@ -175,23 +175,25 @@ class State:
             self._settled(event.as_dropped(), now)
         else:
             for record, ending in self.lanes.give_back(event.records):
-                self.ledger.ended(record, ending)
+                self.ledger.ended([record], ending)
 
     def _settled(self, settled: Settled, now: float) -> None:
         delivered = self.just_delivered = settled.ending.outcome is Outcome.DELIVERED
+        ended: list[Record] = []
         for record in settled.records:
-            if record.phase is Phase.REASSERT:
+            if record.phase is REASSERT:
                 if settled.ending.outcome is not Outcome.DROPPED:
                     self.lanes.unconfirmed -= 1
                 elif not self.closed:
                     self.lanes.give_back([record])  # its row may be wrong until it has been delivered
                     continue
             self.lanes.settle(record, delivered=delivered)
-            self.ledger.ended(record, settled.ending)
-            if record.phase is Phase.START:
+            ended.append(record)
+            if record.phase is START:
                 ends_here = self.handed_off.pop(record.key, None) is None
                 if delivered and ends_here and not self.lanes.has_end(record.key):
                     self.open_spans.opened(record)
+        self.ledger.ended(ended, settled.ending)
         if delivered:
             self.last_delivery = now
             self._silences = 0
@@ -200,7 +202,7 @@ class State:
         """The END of every span that SGP shows as running: nobody else will send it."""
         for key, start in self.open_spans.take_all().items():
             end = cancelled(start, end_ns, "the process ended before the span did")
-            record = Record.of_fragment(Phase.END, key, end)
+            record = Record.of_fragment(END, key, end)
             record.explains_trace = False  # spans that ended go before it
             self.admit(record, now)
 

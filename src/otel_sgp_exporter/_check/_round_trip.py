@@ -16,7 +16,7 @@ from .._delivery import Failed, Returned, Settled, Terms
 from .._exporter import USER_AGENT, SGPSpanExporter
 from .._mapping._ids import sgp_span_id, sgp_trace_id
 from .._outcome import DELIVERED
-from .._record import Phase, Record
+from .._record import END, START, Phase, Record
 from ._diagnosis import CheckError, Diagnosis, Exit, of_answer, of_error, of_stranger
 from ._report import without_password
 
@@ -38,7 +38,7 @@ class RoundTrip:
         self._connect()
         exporter = SGPSpanExporter()
         try:
-            for phase in (Phase.START, Phase.END):
+            for phase in (START, END):
                 self._upsert(exporter, phase)
         finally:
             exporter.shutdown()
@@ -70,7 +70,7 @@ class RoundTrip:
             context,
             resource=Resource.create(),
             start_time=self._began_ns,
-            end_time=time.time_ns() if phase is Phase.END else None,
+            end_time=time.time_ns() if phase is END else None,
         )
 
     def _read_back(self) -> None:

@@ -21,7 +21,7 @@ from otel_sgp_exporter._mapping._status import Status, read_status
 from otel_sgp_exporter._mapping._tidy import Tidy
 from otel_sgp_exporter._mapping._types import decide
 from otel_sgp_exporter._mapping._usage import BILLED_TYPES, is_billed, read_usage
-from otel_sgp_exporter._record import Phase, Record
+from otel_sgp_exporter._record import END, START, Record
 
 _DEFAULT_OPTIONS = MappingOptions()
 
@@ -60,7 +60,7 @@ class _Mapping:
     """The mapping of one record. Each part uses up attributes, so that the metadata, built last, repeats none."""
 
     def __init__(self, record: Record, options: MappingOptions, memory: TraceMemory) -> None:
-        opened = memory.recall_start(record.key) if record.phase is Phase.END else None
+        opened = memory.recall_start(record.key) if record.phase is END else None
         self.record = record
         self.options = options
         self.memory = memory
@@ -73,7 +73,7 @@ class _Mapping:
             opened.group_id if opened else None
         )
         self.notes: Metadata = {}
-        if record.phase is Phase.START:
+        if record.phase is START:
             memory.remember_start(record, self.group_id)
 
     def item(self, parent_span_id: int | None) -> dict[str, Any]:
@@ -103,7 +103,7 @@ class _Mapping:
             **self.given.application,
             "expected": expected,
         }
-        is_end = record.phase is Phase.END
+        is_end = record.phase is END
         return {name: part for name, part in members.items() if part or (is_end and part == {})}
 
     def _end(self) -> str | None:
@@ -136,7 +136,7 @@ class _Mapping:
         if self.type not in BILLED_TYPES or not is_billed(self.reader):
             return False
         parent = self.record.parent
-        if parent is not None and self.record.phase is Phase.END:
+        if parent is not None and self.record.phase is END:
             self.memory.note_billed((parent.trace_id, parent.span_id), self.type)
         return not self.memory.has_billed_child(self.record.key, self.type)
 

@@ -20,10 +20,11 @@ class Layout:
     has to say is asked with `once`. Threads share a layout; at worst two of them find the same answer.
     """
 
-    __slots__ = ("_answers", "families", "keys")
+    __slots__ = ("_answers", "families", "has_only_texts", "keys")
 
-    def __init__(self, keys: tuple[str, ...], families: dict[str, list[str]]) -> None:
+    def __init__(self, keys: tuple[Any, ...], families: dict[str, list[str]]) -> None:
         self.keys = dict.fromkeys(keys).keys()
+        self.has_only_texts = all(isinstance(key, str) for key in keys)
         self.families = families
         self._answers: dict[Any, Any] = {}
 
@@ -89,10 +90,10 @@ class Families:
         self._member = re.compile(rf"({'|'.join(map(re.escape, self.prefixes))})[0-9]")
         self.layout = lru_cache(_MAX_LAYOUTS)(self._layout)
 
-    def _layout(self, keys: tuple[str, ...]) -> Layout:
+    def _layout(self, keys: tuple[Any, ...]) -> Layout:
         """The layout of these keys; the newest ones are remembered."""
         families: dict[str, list[str]] = {}
         for key in keys:
-            if key.startswith(self.prefixes) and (member := self._member.match(key)):
+            if isinstance(key, str) and key.startswith(self.prefixes) and (member := self._member.match(key)):
                 families.setdefault(member[1], []).append(key)
         return Layout(keys, families)

@@ -50,10 +50,12 @@ class Reader:
     __slots__ = ("_decoded", "attributes", "cut", "families", "keys", "layout", "used")
 
     def __init__(self, attributes: Mapping[Any, Any], families: Families) -> None:
-        if {*map(type, attributes)} - {str}:
+        layout = families.layout(tuple(attributes))
+        if not layout.has_only_texts:
             attributes = {str(key): value for key, value in attributes.items()}
+            layout = families.layout(tuple(attributes))
         self.attributes: Mapping[str, Any] = attributes
-        self.layout = families.layout(tuple(attributes))
+        self.layout = layout
         self.keys = self.layout.keys
         self.families = self.layout.families
         self.used: set[str] = set()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from opentelemetry.trace import StatusCode
 
 from otel_sgp_exporter._mapping._reader import Reader, text
-from otel_sgp_exporter._record import Phase, Record
+from otel_sgp_exporter._record import START, Record
 
 _CANCELLATIONS = ("CancelledError", "KeyboardInterrupt", "GeneratorExit")
 _CANCELLED_TYPES = frozenset({"cancelled", "canceled"})
@@ -28,13 +28,14 @@ class Status(NamedTuple):
 
 
 _SUCCESS = Status("SUCCESS", {})
+_ERROR = StatusCode.ERROR
 
 
 def read_status(record: Record, reader: Reader) -> Status:
     """ERROR if and only if the span says so: a recorded exception may have been handled. A START knows of no error."""
-    if record.phase is Phase.START:
+    if record.phase is START:
         return _SUCCESS
-    failed = record.status.status_code is StatusCode.ERROR
+    failed = record.status.status_code is _ERROR
     exception = _last_exception(record)
     if not failed and (not exception or str(exception.get("exception.escaped")).lower() != "true"):
         return _SUCCESS

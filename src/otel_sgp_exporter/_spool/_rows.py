@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from otel_sgp_exporter._record import Phase, Record, SpanKey
+from otel_sgp_exporter._record import END, Record, SpanKey
 
 LEASE_SECONDS = 60.0
 """How long a claimed row is nobody else's. Whoever sends it must have given up before."""
@@ -196,7 +196,7 @@ class Rows:
 
 
 def _claimed(key: SpanKey, fragment: bytes, ended_at: str, lease: str) -> Record:
-    record = Claimed.of_fragment(Phase.END, key, fragment)
+    record = Claimed.of_fragment(END, key, fragment)
     assert isinstance(record, Claimed)
     record.ended_at, record.lease = ended_at, lease
     return record

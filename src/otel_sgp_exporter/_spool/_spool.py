@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from otel_sgp_exporter._record import Phase, Record
+from otel_sgp_exporter._record import END, START, Record
 from otel_sgp_exporter._spool._file import SharedFile, one_operation
 from otel_sgp_exporter._spool._rows import FORGET, OVERTAKE, RELEASE, SCHEMA, Rows
 
@@ -63,7 +63,7 @@ class Spool:
 
     def keep(self, records: Sequence[Record]) -> list[Record]:
         """Put encoded ENDs on disk; returns those that are there now, they or newer ones of their spans."""
-        ends = [end for end in _encoded_ends(records) if end.phase is Phase.END]
+        ends = [end for end in _encoded_ends(records) if end.phase is END]
 
         def keep(rows: Rows) -> list[Record]:
             rows.expire(self._max_age_seconds)
@@ -151,7 +151,7 @@ class Spool:
 
 
 def _encoded_ends(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if record.phase is not Phase.START and record.fragment is not None]
+    return [record for record in records if record.phase is not START and record.fragment is not None]
 
 
 def _public(endpoint: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._record import Phase, Record, SpanKey
+from .._record import END, START, Record, SpanKey
 
 _MAX_SPANS = 100_000
 
@@ -23,12 +23,12 @@ class EndedSpans:
     def without_late_starts(self, records: Sequence[Record]) -> Sequence[Record]:
         """Those of `records` that may be sent; their ENDs are remembered."""
         if not self._there_are_starts:
-            self._there_are_starts = any(record.phase is Phase.START for record in records)
+            self._there_are_starts = any(record.phase is START for record in records)
             if not self._there_are_starts:
                 return records
         for record in records:
-            if record.phase is Phase.END:
+            if record.phase is END:
                 self._ended[record.key] = None
         while len(self._ended) > _MAX_SPANS:
             del self._ended[next(iter(self._ended))]
-        return [record for record in records if record.phase is Phase.END or record.key not in self._ended]
+        return [record for record in records if record.phase is END or record.key not in self._ended]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from functools import partial
 
 from .._record import Record
 from .ended import EndedSpans
@@ -53,7 +52,7 @@ class Intake:
             for record in records:
                 if done is not None:
                     record.receipts = [receipt]
-                tenant.pipeline.offer(partial(_itself, record))
+                tenant.pipeline.offer(_itself, (record,))
         return receipt
 
     def _unpacked(self, tenant: Tenant, spans: Iterable[Incoming | Invalid]) -> tuple[list[Record], Rejections]:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from .._joined import MEMBER
-from .._record import Phase, Record
+from .._record import END, START, Record
 from .values import Unpacker
 from .wire import Incoming, Invalid, named
 
@@ -126,8 +126,8 @@ def _record(
 ) -> Record | Invalid:
     try:
         unpacked = OtlpSpan(span, resource, scope)
-        phase = Phase.END if unpacked.has_ended else Phase.START
-        if phase is Phase.START:
+        phase = END if unpacked.has_ended else START
+        if phase is START:
             unpacked.stand_for_started()
     except ValueError as error:
         return Invalid(named(span.trace_id, span.span_id), str(error))
