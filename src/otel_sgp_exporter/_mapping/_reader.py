@@ -17,6 +17,7 @@ REDACTED = "__REDACTED__"
 """What stands for content that an instrumentation, or we, were told to hide."""
 
 _EMPTY_TEXTS = frozenset({"", "{}", "[]"})
+_MAX_EMPTY = max(map(len, _EMPTY_TEXTS))
 _JSON_BEGINS = re.compile(r'\s*(\{\s*"|\[\s*["\[{])')
 
 
@@ -129,7 +130,7 @@ class Reader:
 def is_empty(value: Any) -> bool:
     """True for what stands for no content: some instrumentations write `{}` where there was no answer."""
     if isinstance(value, str):
-        return value in _EMPTY_TEXTS
+        return len(value) <= _MAX_EMPTY and value in _EMPTY_TEXTS  # a set reads a text to its end
     return value is None or (isinstance(value, (list, tuple, dict)) and not value)
 
 
