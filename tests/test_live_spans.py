@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, _open_spans, _selection
@@ -63,6 +63,41 @@ def test_attributes_are_copied_in_one_step() -> None:
     record.started = span
     record.refresh()
     assert record.attributes == {"known": 1, "more": 2}
+
+
+class Redacted(ReadableSpan):
+    """A user's view of a span: its own properties, and everything else of the span that it stands before."""
+
+    def __init__(self, span: ReadableSpan) -> None:
+        self._span = span
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("_span", "attributes", "links", "events", "__class__"):
+            return super().__getattribute__(name)
+        return getattr(self._span, name)
+
+    @property
+    def attributes(self) -> Any:
+        return {"known": "shown"}
+
+    @property
+    def links(self) -> Any:
+        return ()
+
+    @property
+    def events(self) -> Any:
+        return (Event("shown"),)
+
+
+def test_of_a_view_of_a_span_only_what_it_shows_is_read() -> None:
+    """A wrapper that hides what the span holds is not looked behind."""
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("span", attributes={"known": "hidden"})
+    assert isinstance(span, Span)
+    span.add_link(SpanContext(TRACE_ID, 7, is_remote=False, trace_flags=TraceFlags(1)), {"known": "hidden"})
+    span.end()
+    record = Record(Phase.END, (1, 1), Redacted(span))
+    assert (record.name, record.attributes, record.links) == ("span", {"known": "shown"}, ())
+    assert [event.name for event in record.events] == ["shown"]
 
 
 class Enricher(SpanProcessor):

@@ -25,6 +25,7 @@ _FIXED_BYTES = 1024
 _EVENT_BYTES = 256
 _UNSET = Status(StatusCode.UNSET)
 _MAX_DEPTH = 8
+_SDK = ReadableSpan.__module__
 
 
 class Phase(Enum):
@@ -92,7 +93,7 @@ class Record:
                 span.end_time or self.start_ns
             )  # as the span gave it, so possibly before the start
             self.status = span.status
-            self.events: Sequence[Event] = span.events if getattr(span, "_events", True) else ()  # see `seen_of`
+            self.events: Sequence[Event] = _events_of(span)
             self.dropped_attributes = span.dropped_attributes
             self.dropped_events = span.dropped_events
             self.dropped_links = span.dropped_links
@@ -179,10 +180,19 @@ def snapshot(phase: Phase, span: ReadableSpan) -> Record | None:
 
 def seen_of(span: ReadableSpan) -> Seen:
     """What the span is called, holds and links to at this moment."""
-    # The SDK's properties wrap the attributes whenever they are asked, and copy links and events even of none.
-    attributes = getattr(span, "_attributes", None)
-    links = span.links if getattr(span, "_links", True) else ()
-    return span.name, copied(span.attributes if attributes is None else attributes), links
+    if _is_a_view(span):
+        return span.name, copied(span.attributes), span.links
+    # The SDK's properties wrap the attributes anew whenever they are asked, and copy even links that are not there.
+    return span.name, copied(span._attributes), span.links if span._links else ()
+
+
+def _events_of(span: ReadableSpan) -> Sequence[Event]:
+    return span.events if _is_a_view(span) or span._events else ()
+
+
+def _is_a_view(span: ReadableSpan) -> bool:
+    """True for somebody's own view of a span, made perhaps to hide something: only its properties count."""
+    return type(span).__module__ != _SDK
 
 
 def copied(attributes: Mapping[str, Any] | None) -> Mapping[Any, Any]:
