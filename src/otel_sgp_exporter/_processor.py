@@ -1,4 +1,4 @@
-"""The span processor: what the SDK calls, made safe for the application. The only file that knows SDK internals."""
+"""The span processor: what the SDK calls, made safe for the application. It and `_record` alone know SDK internals."""
 
 from __future__ import annotations
 
