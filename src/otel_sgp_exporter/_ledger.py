@@ -101,6 +101,7 @@ class Ledger:
             self._lost[ending.reason] += sum(not (is_dropped and record.receipts is not None) for record in ends)
         for record in first_time:
             self._pending[record.epoch] -= 1
+        for record in first_time:
             for receipt in record.receipts or ():
                 receipt(record, ending)
 

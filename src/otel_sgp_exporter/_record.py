@@ -25,7 +25,7 @@ _FIXED_BYTES = 1024
 _EVENT_BYTES = 256
 _UNSET = Status(StatusCode.UNSET)
 _MAX_DEPTH = 8
-_SDK = ReadableSpan.__module__
+_ATTRIBUTES, _LINKS, _EVENTS = ReadableSpan.attributes, ReadableSpan.links, ReadableSpan.events
 
 
 class Phase(Enum):
@@ -128,10 +128,10 @@ class Record:
         return record
 
     def refresh(self) -> None:
-        """For a START that has waited: what the span is called and holds by now."""
+        """For a START that has waited: what the span is called and holds by now. Takes no lock of the span."""
         if self.started is not None:
             with suppress(Exception):  # a span that breaks meanwhile is shown as it started
-                self.name, self.attributes, self.links = seen_of(self.started)
+                self.name, self.attributes = self.started.name, _attributes_of(self.started)
 
     def adopt(self, start: Record) -> None:
         """For an END in place of its START: what the START knew and the SDK's attribute limit has evicted since."""
@@ -180,19 +180,24 @@ def snapshot(phase: Phase, span: ReadableSpan) -> Record | None:
 
 def seen_of(span: ReadableSpan) -> Seen:
     """What the span is called, holds and links to at this moment."""
-    if _is_a_view(span):
-        return span.name, copied(span.attributes), span.links
-    # The SDK's properties wrap the attributes anew whenever they are asked, and copy even links that are not there.
-    return span.name, copied(span._attributes), span.links if span._links else ()
+    return span.name, _attributes_of(span), _links_of(span)
+
+
+# The SDK's properties wrap attributes anew whenever they are asked, and copy links and events, under a lock, even where
+# there are none. Other properties are asked: somebody may hide something behind them.
+def _attributes_of(span: ReadableSpan) -> Mapping[Any, Any]:
+    is_the_sdks = getattr(type(span), "attributes", None) is _ATTRIBUTES
+    return copied(span._attributes if is_the_sdks else span.attributes)
+
+
+def _links_of(span: ReadableSpan) -> Sequence[Link]:
+    is_the_sdks = getattr(type(span), "links", None) is _LINKS
+    return () if is_the_sdks and not span._links else span.links
 
 
 def _events_of(span: ReadableSpan) -> Sequence[Event]:
-    return span.events if _is_a_view(span) or span._events else ()
-
-
-def _is_a_view(span: ReadableSpan) -> bool:
-    """True for somebody's own view of a span, made perhaps to hide something: only its properties count."""
-    return type(span).__module__ != _SDK
+    is_the_sdks = getattr(type(span), "events", None) is _EVENTS
+    return () if is_the_sdks and not span._events else span.events
 
 
 def copied(attributes: Mapping[str, Any] | None) -> Mapping[Any, Any]:

@@ -180,20 +180,22 @@ class State:
     def _settled(self, settled: Settled, now: float) -> None:
         delivered = self.just_delivered = settled.ending.outcome is Outcome.DELIVERED
         ended: list[Record] = []
-        for record in settled.records:
-            if record.phase is REASSERT:
-                if settled.ending.outcome is not Outcome.DROPPED:
-                    self.lanes.unconfirmed -= 1
-                elif not self.closed:
-                    self.lanes.give_back([record])  # its row may be wrong until it has been delivered
-                    continue
-            self.lanes.settle(record, delivered=delivered)
-            ended.append(record)
-            if record.phase is START:
-                ends_here = self.handed_off.pop(record.key, None) is None
-                if delivered and ends_here and not self.lanes.has_end(record.key):
-                    self.open_spans.opened(record)
-        self.ledger.ended(ended, settled.ending)
+        try:
+            for record in settled.records:
+                if record.phase is REASSERT:
+                    if settled.ending.outcome is not Outcome.DROPPED:
+                        self.lanes.unconfirmed -= 1
+                    elif not self.closed:
+                        self.lanes.give_back([record])  # its row may be wrong until it has been delivered
+                        continue
+                self.lanes.settle(record, delivered=delivered)
+                ended.append(record)
+                if record.phase is START:
+                    ends_here = self.handed_off.pop(record.key, None) is None
+                    if delivered and ends_here and not self.lanes.has_end(record.key):
+                        self.open_spans.opened(record)
+        finally:  # also of an interrupt: what is out of the lanes is counted
+            self.ledger.ended(ended, settled.ending)
         if delivered:
             self.last_delivery = now
             self._silences = 0

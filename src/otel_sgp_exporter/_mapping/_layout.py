@@ -92,6 +92,8 @@ class Families:
 
     def _layout(self, keys: tuple[Any, ...]) -> Layout:
         """The layout of these keys; the newest ones are remembered."""
+        # As plain texts: the layout is also that of spans with such keys, which members of enumerations are equal to.
+        keys = tuple(str.__str__(key) if isinstance(key, str) else key for key in keys)
         families: dict[str, list[str]] = {}
         for key in keys:
             if isinstance(key, str) and key.startswith(self.prefixes) and (member := self._member.match(key)):

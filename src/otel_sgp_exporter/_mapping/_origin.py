@@ -36,7 +36,7 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
         "__source__": "otel",
         "obs_trace_id": w3c_trace_id(trace_id),
         "obs_span_id": w3c_span_id(span_id),
-        "otel_kind": record.kind._name_,  # `name` is a property of its own kind, and slow
+        "otel_kind": record.kind.name,
     }
     for name, value in _origin_of(record.resource, record.instrumentation_scope):
         origin[name] = value.copy() if type(value) is dict else value
