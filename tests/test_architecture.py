@@ -27,7 +27,7 @@ ROWS = (
     ("_lanes", "_ledger", "_gate", "_window", "_open_spans", "_isolation", "_repair", "_wire", "_transport"),
     ("_mapping", "_queue"),
     ("_config", "_record", "_outcome", "_process", "_propagator", "_environment", "_version"),
-    ("_parse", "_custody", "_joined", "_temporal"),
+    ("_parse", "_custody", "_joined", "_temporal", "_latch"),
 )
 MAX_LINES = 300
 

@@ -1,9 +1,14 @@
 """The processor called by many at once, from inside an export, from signal handlers, from finalisers."""
 
 import logging
+import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from linecache import getline
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,6 +19,8 @@ from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
 from support import StubServer, settings, upserts, wait_until
 from test_deadlines import GRACE_SECONDS, assert_conserved, in_flight, seconds, traced_to
 from test_exit import run
+
+PACKAGE = "otel_sgp_exporter"
 
 
 def test_callers_at_the_same_time_all_return(server: StubServer) -> None:
@@ -189,6 +196,59 @@ def test_sigterm_at_any_moment_delivers(tmp_path: Path, server: StubServer, duri
         assert (done.stdout, done.returncode, done.stderr) == ("0\n", 0, "")
         names = [item["name"] for item in server.items if item.get("end_timestamp")]
         assert sum(name.startswith(f"attempt {attempt} ") for name in names) == 50
+
+
+class Struck(BaseException):
+    """As KeyboardInterrupt, or SystemExit out of a signal handler."""
+
+
+def struck_at_line(number: int, call: Callable[[], object]) -> bool:
+    """Whether the call came so far as to be struck at its nth line in our code, `threading` or `contextlib`."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal lines
+        if (
+            not frame.f_code.co_filename.endswith(("threading.py", "contextlib.py"))
+            and PACKAGE not in frame.f_code.co_filename
+        ):
+            return None
+        # Between the end of a block and the exit of its `with`, or the call in its `finally`, no handler runs.
+        line = getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
+        if event == "line" and not line.startswith("with ") and ".discard(" not in line:
+            lines += 1
+            if lines == number:
+                sys.settrace(None)
+                raise Struck
+        return trace
+
+    try:
+        sys.settrace(trace)
+        call()
+    except Struck:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+@pytest.mark.parametrize("method", ["flush", "shutdown"])
+def test_an_exception_that_strikes_anywhere_leaves_everything_whole(server: StubServer, method: str) -> None:
+    """Out of a signal handler, in the thread that flushes: nothing is lost, locked, miscounted or hurried for ever."""
+    for number in count(1, 3):
+        tracer, processor = traced_to(server.url, schedule_delay_millis=60_000)
+        tracer.start_span(f"first {number}").end()
+        tracer.start_span(f"second {number}").end()
+        was_struck = struck_at_line(number, getattr(processor, method))
+        if method == "flush":
+            assert not processor._pipeline._state.hurries
+        assert processor.flush(5000).pending == 0
+        assert processor.stats().delivered == 4
+        assert_conserved(processor, 4)
+        processor.shutdown(1000)
+        if not was_struck:
+            break
+    assert number > 100
 
 
 def test_a_finaliser_may_end_spans_and_flush(tmp_path: Path, server: StubServer) -> None:

@@ -143,7 +143,7 @@ class HostileServer(RuleBasedStateMachine):
     @precondition(lambda self: len(self.senders) < 3)
     @rule(hurry=st.booleans())
     def a_sender_takes_a_batch(self, hurry: bool) -> None:
-        self.state.hurries = int(hurry)
+        self.state.hurries = {self} if hurry else set()
         taken = self.state.take(self.clock(), MAX_BYTES)
         if taken is None:
             return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -13,6 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ._config import MAX_BATCH_RECORDS, ExporterConfig
 from ._delivery import Delivery, Returned, Settled, Terms
+from ._latch import Latch
 from ._mapping import MappingOptions
 from ._outcome import DELIVERED
 from ._parse import function
@@ -83,7 +83,7 @@ class SGPSpanExporter(SpanExporter):
             remote_parent=remote_parent,
             export_timeout_millis=export_timeout_millis,
         )
-        self._shut_down = threading.Event()
+        self._shut_down = Latch()
         self.delivery = Delivery(
             HttpTransport(self.config, USER_AGENT),
             Encoder(

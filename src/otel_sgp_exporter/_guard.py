@@ -9,11 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 from ._journal import say
 from ._record import Record
 from ._state import State
+
+Call: TypeAlias = "queue.SimpleQueue[None]"
+"""What somebody waits for: it can be put into from anywhere, even from within a put."""
 
 _FEW_RECORDS, _MANY_RECORDS = 32, 1024
 _INBOX_BYTES = 4 * 1024 * 1024
@@ -43,8 +46,9 @@ class Guard:
         self._clock = clock
         self._admitted = admitted
         self._inbox: deque[tuple[Callable[..., Record | None], tuple[Any, ...]]] = deque()
-        # Can be put into from anywhere, even from within a put.
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._bell: Call = queue.SimpleQueue()
+        self._callers: queue.SimpleQueue[Call] = queue.SimpleQueue()  # who wait for the porter; each gets an answer
+        self._watchers: set[Call] = set()
         self._inside: set[int] = set()
         self._lock = threading.Lock()
         self._admitting = threading.Lock()  # taken before the other one: records are admitted in their order
@@ -55,8 +59,6 @@ class Guard:
         """Something may be there to send."""
         self.turn = threading.Condition(self._lock)
         """One more request may be in flight."""
-        self.progress = threading.Condition(self._lock)
-        """Something became of a record."""
 
     def offer(self, make: Callable[..., Record | None], what: tuple[Any, ...]) -> None:
         """Take a record over that `make(*what)` makes, soon, in any thread; it must not raise.
@@ -84,17 +86,29 @@ class Guard:
     def answer_bell(self) -> None:
         """For the porter: admit what is offered, until the state is closed."""
         self.has_porter = True
-        closed = False
-        while not closed:
+        while not self.is_closed:
             try:
-                self._bell.get()  # before looking, so that whatever comes from now on rings again
-                with self.up_to_date() as state:
-                    closed = state.closed
+                self._admit_in_rounds()
             except BaseException as error:  # nobody else would answer, nor ring for what is there already
                 say(logging.ERROR, "The thread that admits spans goes on after %s", type(error).__name__)
                 self.ring()
-            time.sleep(_ROUND_SECONDS)  # waking this thread costs the application more than all else about a span
+                time.sleep(_ROUND_SECONDS)
         self.has_porter = False
+
+    def _admit_in_rounds(self) -> None:
+        callers: list[Call] = []
+        while not self.is_closed:
+            if not callers:
+                self._bell.get()  # before looking, so that whatever comes from now on rings again
+            while not self._callers.empty():
+                callers.append(self._callers.get())
+            with self._entered():
+                self._admit()
+            while callers:
+                callers.pop().put(None)
+            with suppress(queue.Empty):
+                # Waking this thread costs the application more than all else about a span: not before somebody waits.
+                callers.append(self._callers.get(timeout=_ROUND_SECONDS))
 
     @property
     def is_closed(self) -> bool:
@@ -115,9 +129,41 @@ class Guard:
     def up_to_date(self) -> Iterator[State]:
         """The state, with everything admitted that was offered before. Raises Reentered."""
         with self._entered():
-            self._admit()
+            if self._inbox and not self._porter_has_admitted():
+                self._admit()
             with self._lock:
                 yield self._state
+
+    def _porter_has_admitted(self) -> bool:
+        """Everything that was offered before; by the porter, since a signal handler may raise in this thread."""
+        if not self.has_porter:
+            return False
+        answer: Call = queue.SimpleQueue()
+        self._callers.put(answer)
+        self.ring()
+        with suppress(queue.Empty):
+            answer.get(timeout=_PATIENCE_SECONDS)
+            return True
+        return False
+
+    @contextmanager
+    def watched(self) -> Iterator[Call]:
+        """A queue that gets something whenever something became of a record.
+
+        For threads of the application: a `Condition` is left in disorder when a signal handler raises while it waits.
+        """
+        watcher: Call = queue.SimpleQueue()
+        try:
+            self._watchers.add(watcher)
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+
+    def tell_watchers(self) -> None:
+        """Something became of a record."""
+        for watcher in self._watchers.copy():
+            if watcher.empty():
+                watcher.put(None)
 
     @contextmanager
     def _entered(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import wait
@@ -114,18 +115,18 @@ class Pipeline:
         there is time; does not wait at all in a sender, or in a signal handler that has interrupted such a call.
         """
         try:
-            with self._guard.up_to_date() as state:
-                deadline = self._clock() + timeout_seconds
-                epoch = state.ledger.next_epoch()
-                self._guard.work.notify_all()
-                state.hurries += 1
+            state, hurry = self._state, object()
             try:
+                with self._guard.up_to_date():
+                    deadline = self._clock() + timeout_seconds
+                    epoch = state.ledger.next_epoch()
+                    state.hurries.add(hurry)
+                    self._guard.work.notify_all()
                 self._wait_for(epoch, deadline, stalled_seconds)
-            finally:
-                with self._guard.up_to_date() as state:
-                    state.hurries -= 1
-                    result = self._flush_result(epoch)
-            return result
+            finally:  # in one step: nothing may come between, not even what a signal handler raises
+                state.hurries.discard(hurry)
+            with self._guard.up_to_date():
+                return self._flush_result(epoch)
         except Reentered:
             return _INTERRUPTED
 
@@ -165,7 +166,7 @@ class Pipeline:
         with self._guard.up_to_date() as state:
             state.ledger.ended([record for record in left if record in kept], SPOOLED)
             state.ledger.ended([record for record in left if record not in kept], state.closed_ending)
-            self._guard.progress.notify_all()
+            self._guard.tell_watchers()
             result, lost, unconfirmed = self._flush_result(epoch), state.ledger.lost(), state.lanes.unconfirmed
         if first:
             self._life.journal.closed(lost, unconfirmed)
@@ -192,16 +193,20 @@ class Pipeline:
         if self._senders.is_one_of_ours():
             return  # it would wait for itself
         self._senders.send_here(deadline)
+        began = self._clock()
+        with self._guard.watched() as watcher:
+            while (left := self._left_to_wait(epoch, deadline, began, stalled_seconds)) > 0:
+                with suppress(queue.Empty):
+                    watcher.get(timeout=left)
+
+    def _left_to_wait(self, epoch: int, deadline: float, began: float, stalled_seconds: float) -> float:
+        """Seconds; none if there is nothing to wait for."""
         with self._guard.locked() as state:
-            began = self._clock()
-            while not state.is_done(epoch) and not state.closed:
-                if not self._senders.in_flight and deadline < state.gate.opens_at < _NEVER:
-                    return
-                give_up_at = min(deadline, max(began, state.last_delivery) + stalled_seconds)
-                left = give_up_at - self._clock()
-                if left <= 0:
-                    return
-                self._guard.progress.wait(left)
+            if state.is_done(epoch) or state.closed:
+                return 0.0
+            if not self._senders.in_flight and deadline < state.gate.opens_at < _NEVER:
+                return 0.0
+            return min(deadline, max(began, state.last_delivery) + stalled_seconds) - self._clock()
 
     def _flush_result(self, epoch: int) -> FlushResult:
         before, self._life.flushed = self._life.flushed, self._state.stats()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from ._config import ProcessorConfig
 from ._delivery import Delivery, Event, Failed, Returned, Settled, Terms, Turn
 from ._guard import Guard
 from ._journal import Journal, say
+from ._latch import Latch
 from ._outcome import DropReason, Ending, Outcome, Verdict
 from ._record import END, Record
 from ._rescue import SENDING_SECONDS, deliver_spooled, rescued, spilled
@@ -74,18 +76,18 @@ class Senders:
         self._idle = 0
         self._complained = False
         self.in_flight: dict[Future[None], Sequence[Record]] = {}
-        self._pressure = threading.Event()
-        self.closing = threading.Event()
+        self._pressure: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.closing = Latch()
         """Somebody closes: nobody pauses for longer than there is time."""
-        self.closed = threading.Event()
+        self.closed = Latch()
         """There is no time left: nobody pauses at all."""
 
     def wake(self, state: State, sooner: bool) -> None:
         """Records came in, one due `sooner` than anybody waits for; the lock is held."""
         if self._missing and not state.closed and self._clock() >= self._start_at:
             self._start()
-        if self._spool is not None and state.lanes.under_pressure:
-            self._pressure.set()
+        if self._spool is not None and state.lanes.under_pressure and self._pressure.empty():
+            self._pressure.put(None)
         if self._idle and (sooner or (state.gate.is_open and state.is_full(self._delivery.max_request_bytes))):
             self._guard.work.notify()
 
@@ -119,7 +121,7 @@ class Senders:
     def let_go(self) -> None:
         """The state is closed, and there is no time left: threads that still wait for something come to their end."""
         self.closed.set()
-        self._pressure.set()
+        self._pressure.put(None)
         self._guard.ring()
         with self._guard.locked():
             self._guard.turn.notify_all()
@@ -187,7 +189,7 @@ class Senders:
                 if batch.is_probe:
                     state.gate.leave()
                     self._guard.work.notify_all()
-                self._guard.progress.notify_all()
+                self._guard.tell_watchers()
             batch.future.set_result(None)
 
     def _complain(self, what: str, lost: Sized) -> None:
@@ -246,7 +248,7 @@ class Senders:
         with self._guard.locked() as state:
             state.happened(event, now)
             self._guard.work.notify()
-            self._guard.progress.notify_all()
+            self._guard.tell_watchers()
             lost = state.ledger.lost()
         self._journal.note(event, lost, now)
 
@@ -266,13 +268,12 @@ class Senders:
 
     def _spill(self, spool: Spool) -> None:
         """A thread of its own, since all senders may hang while the queue fills up."""
-        while self._pressure.wait():
+        while not self._guard.is_closed:
             with self._guard.locked() as state:
-                if state.closed:
-                    return
-                records = state.relieve()
-                if not records:
-                    self._pressure.clear()
+                records = [] if state.closed else state.relieve()
+            if not records:
+                self._pressure.get()
+                continue
             for event in spilled(records, spool, self._delivery):
                 self._happened(event)
 

@@ -47,8 +47,8 @@ class State:
         self.handed_off: dict[SpanKey, float] = {}
         """Spans that end elsewhere while their START is still here, and until when it may be sent."""
         self.closed = False
-        self.hurries = 0
-        """How many flush or close at the moment: while there are any, nothing lingers."""
+        self.hurries: set[object] = set()
+        """One for each who flushes or closes at the moment: while there are any, nothing lingers."""
         self.final_at = inf
         """The process ends: from then on what is to be repeated is repeated now or never."""
         self.last_delivery = -float("inf")
@@ -103,11 +103,11 @@ class State:
 
     @property
     def in_hurry(self) -> bool:
-        return self.hurries > 0
+        return bool(self.hurries)
 
     def end(self, now: float) -> None:
         """The process ends: deliver what is here, and wait no longer than a moment with what is to be repeated."""
-        self.hurries += 1
+        self.hurries.add(self)
         self.final_at = min(self.final_at, now + _LAST_WAIT_SECONDS)
 
     @property

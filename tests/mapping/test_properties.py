@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -90,6 +91,24 @@ def test_any_attributes_whatsoever_map_to_a_valid_item(first: Any, second: Any, 
     began.attributes, ended.attributes = first, second
     assert_valid(to_item(began, options, memory), ended=False)
     assert_valid(to_item(ended, options, memory), ended=True)
+
+
+class Key(str, Enum):
+    ROLE = "gen_ai.prompt.0.role"
+    CONTENT = "gen_ai.prompt.0.content"
+    MINE = "mine"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_keys_that_are_members_of_an_enumeration_mean_their_values(first: int) -> None:
+    """For their own span and for others with the same keys as plain texts, whichever comes first."""
+    said = {Key.ROLE: "user", Key.CONTENT: f"asked {first}", Key.MINE: 1, "gen_ai.operation.name": "chat"}
+    plain = {str.__str__(key): value for key, value in said.items()}
+    kinds = (said, plain)
+    for attributes in (kinds[first], kinds[1 - first]):
+        item = json.loads(_encode(to_item(start(attributes))))
+        assert item["input"] == {"messages": [{"role": "user", "content": f"asked {first}"}]}
+        assert item["metadata"]["attributes"]["mine"] == 1
 
 
 @QUICK
