@@ -65,6 +65,21 @@ def test_attributes_are_copied_in_one_step() -> None:
     assert record.attributes == {"known": 1, "more": 2}
 
 
+def test_a_start_that_waits_is_refreshed_without_a_lock_of_its_span() -> None:
+    """Under the lock of ours: whoever is interrupted within `add_link` may wait for that one in a signal handler."""
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("span")
+    assert isinstance(span, Span)
+    span.add_link(SpanContext(TRACE_ID, 7, is_remote=False, trace_flags=TraceFlags(1)))
+    record = Record(Phase.START, (1, 1), span)
+    record.started = span
+    span.update_name("later")
+    refreshing = threading.Thread(target=record.refresh, daemon=True)
+    with span._links._lock:  # type: ignore[union-attr]
+        refreshing.start()
+        refreshing.join(5)
+        assert record.name == "later"
+
+
 class Redacted(ReadableSpan):
     """A user's view of a span: its own properties, and everything else of the span that it stands before."""
 

@@ -236,7 +236,7 @@ def struck_at_line(number: int, call: Callable[[], object]) -> bool:
 @pytest.mark.parametrize("method", ["flush", "shutdown"])
 def test_an_exception_that_strikes_anywhere_leaves_everything_whole(server: StubServer, method: str) -> None:
     """Out of a signal handler, in the thread that flushes: nothing is lost, locked, miscounted or hurried for ever."""
-    for number in count(1, 3):
+    for number in count(1):
         tracer, processor = traced_to(server.url, schedule_delay_millis=60_000)
         tracer.start_span(f"first {number}").end()
         tracer.start_span(f"second {number}").end()
