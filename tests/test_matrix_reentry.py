@@ -233,6 +233,7 @@ def struck_at_line(number: int, call: Callable[[], object]) -> bool:
     return False
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a connection that was being closed
 @pytest.mark.parametrize("method", ["flush", "shutdown"])
 def test_an_exception_that_strikes_anywhere_leaves_everything_whole(server: StubServer, method: str) -> None:
     """Out of a signal handler, in the thread that flushes: nothing is lost, locked, miscounted or hurried for ever."""
