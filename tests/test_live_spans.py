@@ -104,12 +104,13 @@ class Redacted(ReadableSpan):
         return (Event("shown"),)
 
 
-def test_of_a_view_of_a_span_only_what_it_shows_is_read() -> None:
+def test_of_a_view_of_a_span_only_what_it_shows_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrapper that hides what the span holds is not looked behind."""
     span = TracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("span", attributes={"known": "hidden"})
     assert isinstance(span, Span)
     span.add_link(SpanContext(TRACE_ID, 7, is_remote=False, trace_flags=TraceFlags(1)), {"known": "hidden"})
     span.end()
+    monkeypatch.setattr(Redacted, "__module__", ReadableSpan.__module__)  # as `functools.update_wrapper` does
     record = Record(Phase.END, (1, 1), Redacted(span))
     assert (record.name, record.attributes, record.links) == ("span", {"known": "shown"}, ())
     assert [event.name for event in record.events] == ["shown"]

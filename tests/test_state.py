@@ -3,8 +3,8 @@
 import pytest
 
 from otel_sgp_exporter._config import ProcessorConfig
-from otel_sgp_exporter._delivery import Returned
-from otel_sgp_exporter._outcome import Action, DropReason, Verdict
+from otel_sgp_exporter._delivery import Returned, Settled
+from otel_sgp_exporter._outcome import DELIVERED, Action, DropReason, Verdict
 from otel_sgp_exporter._record import Phase, Record, snapshot
 from otel_sgp_exporter._state import State
 from support import ended_span
@@ -12,8 +12,8 @@ from support import ended_span
 UNREACHABLE = Verdict(Action.RETRY, why="nobody there", reason=DropReason.BUDGET_SPENT)
 
 
-def record(phase: Phase) -> Record:
-    made = snapshot(phase, ended_span(1))
+def record(phase: Phase, span_id: int = 1) -> Record:
+    made = snapshot(phase, ended_span(span_id))
     assert made is not None
     return made
 
@@ -29,3 +29,37 @@ def test_what_a_sender_returns_to_a_closed_pipeline_is_counted(phase: Phase) -> 
     state.happened(Returned(taken[0], UNREACHABLE), 2)
     stats = state.stats()
     assert (stats.pending, stats.dropped) == (0, 1)
+
+
+def in_flight(state: State, count: int) -> list[Record]:
+    for number in range(1, count + 1):
+        state.admit(record(Phase.END, number), 0)
+    taken = state.take(1, 1_000_000)
+    assert taken is not None
+    return list(taken[0])
+
+
+def test_what_had_left_the_lanes_when_settling_was_interrupted_is_counted() -> None:
+    """The rest is pending still: nothing is counted twice, or never."""
+    state = State(ProcessorConfig.from_env(schedule_delay_millis=1))
+    ends = in_flight(state, 3)
+    ends.insert(2, record(Phase.END, 99))  # was never here, and so stands for an interrupt
+    with pytest.raises(KeyError):
+        state.happened(Settled(ends, DELIVERED), 2)
+    stats = state.stats()
+    assert (stats.delivered, stats.pending, stats.in_flight) == (2, 1, 1)
+
+
+def test_a_receipt_that_breaks_its_promise_leaves_the_counts_right() -> None:
+    """It must not raise; if it does, what was delivered is delivered, and pending no more."""
+
+    def broken(record: Record, ending: object) -> None:
+        raise ZeroDivisionError
+
+    state = State(ProcessorConfig.from_env(schedule_delay_millis=1))
+    ends = in_flight(state, 3)
+    ends[1].receipts = [broken]
+    with pytest.raises(ZeroDivisionError):
+        state.happened(Settled(ends, DELIVERED), 2)
+    stats = state.stats()
+    assert (stats.offered, stats.delivered, stats.pending) == (3, 3, 0)
