@@ -25,7 +25,7 @@ ROWS = (
     ("_rescue",),
     ("_delivery", "_spool"),
     ("_lanes", "_ledger", "_gate", "_window", "_open_spans", "_isolation", "_repair", "_wire", "_transport"),
-    ("_mapping", "_queue"),
+    ("_mapping", "_queue", "_connections"),
     ("_config", "_record", "_outcome", "_process", "_propagator", "_environment", "_version"),
     ("_parse", "_custody", "_joined", "_temporal", "_latch"),
 )

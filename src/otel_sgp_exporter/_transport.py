@@ -5,13 +5,11 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401  # else loaded on the first look-up of a host, which may be at exit
 import gzip
 import logging
-import os
-import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic  # bound here: some tests of our users freeze the one in `time`
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote_to_bytes, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -20,14 +18,12 @@ import httpx
 from opentelemetry import context as otel_context
 
 from ._config import ExporterConfig
+from ._connections import Connections
 from ._outcome import Reply, TransportError
 from ._parse import token
 
 _logger = logging.getLogger(__package__)
 
-_CONNECT_SECONDS = 3.0
-_KEEPALIVE_SECONDS = 90.0
-_SMALL_REQUEST_BYTES = 128 * 1024
 _KEPT_REPLY_BYTES = 4096
 _DRAINED_REPLY_BYTES = 16 * 1024 * 1024
 _PROXY_SCHEMES = (b"http", b"https", b"socks5", b"socks5h")
@@ -71,26 +67,8 @@ class HttpTransport:
         }
         if self._gzip:
             self._headers["content-encoding"] = "gzip"
-        self._ssl_context = _certificates() if config.endpoint.startswith("https:") else None
-        self._proxy = _proxy_for(config.endpoint)
-        # By process. After a fork, parent and child would read each other's answers from one pool. The parent's is kept
-        # in the child and not closed, which would end TLS for the parent.
-        self._pools: dict[int, httpcore.ConnectionPool] = {}
-
-    def _pool(self) -> httpcore.ConnectionPool:
-        pid = os.getpid()
-        return self._pools.get(pid) or self._pools.setdefault(
-            pid,
-            httpcore.ConnectionPool(
-                ssl_context=self._ssl_context,
-                proxy=self._proxy,
-                max_connections=None,
-                max_keepalive_connections=None,
-                keepalive_expiry=_KEEPALIVE_SECONDS,
-                network_backend=_DeadlineBackend(),
-                socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
-            ),
-        )
+        ssl_context = _certificates() if config.endpoint.startswith("https:") else None
+        self._connections = Connections(ssl_context, _proxy_for(config.endpoint))
 
     def send(self, body: Iterable[bytes], size: int, deadline: float) -> Reply:
         """See `Transport.send`. The answer is read to its end, so that the connection can be used again."""
@@ -100,13 +78,16 @@ class HttpTransport:
         content = _Content(body)
         headers = {**self._headers, "content-length": str(size), "x-api-key": self._current_key()}
         try:
-            with self._pool().stream(
-                "PUT",
-                self._url,
-                headers=list(headers.items()),
-                content=iter(content),
-                extensions={"timeout": {"connect": deadline, "read": deadline, "write": deadline, "pool": None}},
-            ) as response:
+            with (
+                self._connections.one() as connection,
+                connection.stream(
+                    "PUT",
+                    self._url,
+                    headers=list(headers.items()),
+                    content=iter(content),
+                    extensions={"timeout": {"connect": deadline, "read": deadline, "write": deadline, "pool": None}},
+                ) as response,
+            ):
                 text = _drained(response.iter_stream(), deadline)
                 answered = {name.decode().lower(): value.decode("latin-1") for name, value in response.headers}
                 return Reply(response.status, answered, text)
@@ -135,7 +116,7 @@ class HttpTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
-        self._pool().close()
+        self._connections.close()
 
 
 class _Content:
@@ -192,71 +173,6 @@ def _proxy_at(url: str) -> httpcore.Proxy:
     if parts.username is None:
         return httpcore.Proxy(url)
     return httpcore.Proxy(url, auth=(unquote_to_bytes(parts.username), unquote_to_bytes(parts.password or "")))
-
-
-class _DeadlineStream(httpcore.NetworkStream):
-    """A stream whose `timeout` arguments are deadlines of `time.monotonic`: every wait gets what is left.
-
-    A small request goes out in one piece, head and body: after every call of the system, a thread has to wait for the
-    interpreter.
-    """
-
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
-        self._stream = stream
-        self._unwritten = b""
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        self._write_out(timeout)
-        return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if len(self._unwritten) + len(buffer) <= _SMALL_REQUEST_BYTES:
-            self._unwritten += buffer
-        else:
-            self._write_out(timeout)
-            self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
-
-    def _write_out(self, timeout: float | None) -> None:
-        buffer, self._unwritten = self._unwritten, b""
-        if buffer:
-            self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-class _DeadlineBackend(httpcore.NetworkBackend):
-    def __init__(self) -> None:
-        self._backend = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        left = min(_left(timeout, httpcore.ConnectTimeout) or _CONNECT_SECONDS, _CONNECT_SECONDS)
-        return _DeadlineStream(self._backend.connect_tcp(host, port, left, local_address, socket_options))
-
-
-def _left(deadline: float | None, expired: Callable[[str], Exception]) -> float | None:
-    if deadline is None:
-        return None
-    left = deadline - monotonic()
-    if left <= 0:
-        raise expired("deadline passed")
-    return left
 
 
 @contextmanager
