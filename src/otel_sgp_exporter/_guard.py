@@ -179,22 +179,27 @@ class Guard:
     def _admit(self) -> None:
         """The inbox into the state. Records are made outside the lock, and stay there until they are admitted."""
         with self._admitting:
-            offered = self._inbox.copy()  # and not what comes meanwhile: a flood would have no end
-            records = [make(*what) for make, what in offered]
-            if not records:
-                return
-            size = sum(record.charged_bytes for record in records if record is not None)
-            as_large = _INBOX_BYTES * len(records) // (size + 1)
-            self._room = max(min(as_large, 2 * self._room, _MANY_RECORDS), _FEW_RECORDS)
-            with self._lock:
-                now = self._clock()
-                before = self._state.next_due
-                for record in records:
-                    self._inbox.popleft()
-                    if record is not None:
-                        self._state.admit(record, now)
-                due = self._state.next_due
-                self._admitted(due is not None and (before is None or due < before))
+            offered = [*self._inbox.copy()]  # and not what comes meanwhile: a flood would have no end
+            size = 0
+            for first in range(0, len(offered), _FEW_RECORDS):
+                # Senders that wait for the lock get it while the next few are made.
+                records = [make(*what) for make, what in offered[first : first + _FEW_RECORDS]]
+                size += sum(record.charged_bytes for record in records if record is not None)
+                self._admit_few(records)
+            if offered:
+                as_large = _INBOX_BYTES * len(offered) // (size + 1)
+                self._room = max(min(as_large, 2 * self._room, _MANY_RECORDS), _FEW_RECORDS)
+
+    def _admit_few(self, records: list[Record | None]) -> None:
+        with self._lock:
+            now = self._clock()
+            before = self._state.next_due
+            for record in records:
+                self._inbox.popleft()
+                if record is not None:
+                    self._state.admit(record, now)
+            due = self._state.next_due
+            self._admitted(due is not None and (before is None or due < before))
 
     def _admit_here(self) -> None:
         with suppress(Reentered), self._entered():
