@@ -17,7 +17,6 @@ from opentelemetry.sdk.trace import Event
 from otel_sgp_exporter._mapping import MappingOptions, TraceMemory, timestamp, to_item
 from otel_sgp_exporter._mapping import _facts as facts
 from otel_sgp_exporter._mapping import _precedence as precedence
-from otel_sgp_exporter._mapping._tidy import Tidy
 from otel_sgp_exporter._mapping._types import SPAN_TYPES
 from otel_sgp_exporter._record import Phase
 from otel_sgp_exporter._wire import _encode
@@ -129,14 +128,6 @@ def test_an_end_that_knows_nothing_says_what_its_start_said(known: Any) -> None:
     before, after = to_item(began, memory=memory), to_item(ended, memory=memory)
     kept = {name: part for name, part in after.items() if part != {} and name != "end_timestamp"}
     assert repr(kept) == repr(before)
-
-
-@QUICK
-@given(
-    st.dictionaries(word, nested | st.text(min_size=60, max_size=70) | st.just("data:image/png;base64," + "iVBO" * 30))
-)
-def test_a_payload_that_needs_no_tidying_is_what_tidying_makes_of_it(payload: Any) -> None:
-    assert _encode(Tidy().payload(payload)) == _encode(Tidy()(payload))
 
 
 @QUICK

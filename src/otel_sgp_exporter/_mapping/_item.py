@@ -159,7 +159,7 @@ class _Mapping:
 
     def _tidied(self, payload: Payload) -> Payload:
         tidy = Tidy()
-        tidied: Payload = tidy.payload(payload)
+        tidied: Payload = tidy(payload)
         if tidy.cut:
             self.notes["truncated"] = True
         return tidied

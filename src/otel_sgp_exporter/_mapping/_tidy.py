@@ -6,8 +6,6 @@ import re
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
-import orjson
-
 from otel_sgp_exporter._mapping._messages import langchain_message, to_messages
 
 # Three fields at their limit still fit into one 4 MiB request.
@@ -24,13 +22,11 @@ _TINY = 64
 _SHORT = 400
 """Characters of every text that stay when the field is full, as long as it is not twice as full as it may be."""
 _MAX_BYTES = 4_096
-_MAX_FIT_BYTES = 65_536
 
 _PLAIN = frozenset({int, float, bool, type(None)})
 _SPECIAL_KEYS = frozenset({"lc", "data", "additional_kwargs", "mime_type", "media_type"})
 _KINDS_OF_DIGITS = (ascii_uppercase.encode(), ascii_lowercase.encode(), digits.encode())
 _BLOB_KEYS = ("content", "data")
-_SPECIAL = re.compile(rf'"(?:data:|(?:{"|".join(_SPECIAL_KEYS)})":)'.encode())
 _DATA_URL = re.compile(r"data:(\w+/[\w.+-]+)[;,]")
 _BASE64 = re.compile(r"([A-Za-z0-9+/_-]{1024,})={0,2}\s*")
 
@@ -46,33 +42,30 @@ class Tidy:
         self._nodes = _MAX_NODES
         self.cut = False
 
-    def payload(self, value: dict[str, Any]) -> Any:
-        """The same for a whole payload. Most are fit as they are, which their JSON tells sooner than their values."""
-        try:
-            text = orjson.dumps(value)
-        except (TypeError, ValueError, RecursionError):
-            return self(value)
-        return value if _is_fit(text) else self(value)
-
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """The value with everything that is too large, or not for reading, replaced by its size."""
-        kind = type(value)
-        if kind in _PLAIN or (kind is str and len(value) < _TINY):
-            return value
         if isinstance(value, str):
-            return self._text(value)
-        if isinstance(value, (dict, list, tuple)):
-            self._nodes -= len(value)
-            if self._nodes < 0 or depth > _MAX_DEPTH:
-                self.cut = True
-                return {"items_elided": len(value)}
-            return self._mapping(value, depth + 1) if isinstance(value, dict) else self._list(value, depth + 1)
+            return value if len(value) < _TINY else self._text(value)
+        if isinstance(value, dict):
+            return self._mapping(value, depth)
+        if isinstance(value, (list, tuple)):
+            return self._list(value, depth)
         if isinstance(value, bytes) and len(value) > _MAX_BYTES:
             return {"bytes_elided": len(value)}
         return value
 
+    def _has_room(self, nodes: int, depth: int) -> bool:
+        self._nodes -= nodes
+        if self._nodes >= 0 and depth <= _MAX_DEPTH:
+            return True
+        self.cut = True
+        return False
+
     # The two comprehensions decide about leaves as `__call__` does: they run for every value of every payload.
     def _mapping(self, value: dict[Any, Any], depth: int) -> Any:
+        if not self._has_room(len(value), depth):
+            return {"items_elided": len(value)}
+        depth += 1
         if not _SPECIAL_KEYS.isdisjoint(value):
             value = _without_blob(_from_langchain(value))
         return {
@@ -81,6 +74,9 @@ class Tidy:
         }
 
     def _list(self, value: list[Any] | tuple[Any, ...], depth: int) -> Any:
+        if not self._has_room(len(value), depth):
+            return {"items_elided": len(value)}
+        depth += 1
         if len(value) >= _MIN_VECTOR_NUMBERS and float in (types := {*map(type, value)}) and types <= {float, int}:
             return {"type": "vector", "length": len(value), "bytes_elided": 8 * len(value)}
         return [
@@ -94,6 +90,9 @@ class Tidy:
             return {"mime_type": url[1], "bytes_elided": length - url.end()}
         if length >= _MIN_BASE64_CHARACTERS and _is_base64(value):
             return {"bytes_elided": length}
+        if length <= self._characters and length <= self._longest:
+            self._characters -= length
+            return value
         least = _SHORT if self._characters > -MAX_FIELD_CHARACTERS else 0
         most = min(self._longest, max(self._characters, least))
         if length <= most:
@@ -103,27 +102,6 @@ class Tidy:
         half = most // 2
         self._characters -= 2 * half
         return f"{value[:half]}\n[... {length - 2 * half} characters left out ...]\n{value[length - half :]}"
-
-
-def _is_fit(text: bytes) -> bool:
-    """True for JSON that has no room for anything that would be left out or taken for one of LangChain's objects."""
-    return (
-        len(text) < _MAX_FIT_BYTES
-        and text.count(b",") < _MIN_VECTOR_NUMBERS - 1
-        and not _SPECIAL.search(text)
-        and not _has_long_word(text)
-    )
-
-
-def _has_long_word(text: bytes) -> bool:
-    """True if somewhere in the JSON so much stands without a space or a quote that it could be base64."""
-    start, size = 0, _MIN_BASE64_CHARACTERS
-    while start + size <= len(text):
-        end = text.rfind(b" ", start, start + size)
-        if end < 0 and (end := text.rfind(b'"', start, start + size)) < 0:
-            return True
-        start = end + 1
-    return False
 
 
 def _is_base64(value: str) -> bool:
