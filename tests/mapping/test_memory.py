@@ -74,7 +74,7 @@ def test_threads_share_a_memory_without_a_lock() -> None:
         try:
             for key in range(offset, offset + 3_000):
                 recent.add(key, key)
-                recent.pop(key - 7)
+                recent.pop(key - 7, None)
         except Exception as error:
             failures.append(error)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from otel_sgp_exporter._mapping._layout import Layout
 from otel_sgp_exporter._mapping._memory import TraceMemory
 from otel_sgp_exporter._mapping._reader import Reader, text
 from otel_sgp_exporter._mapping._types import SPAN_TYPES
@@ -38,7 +39,7 @@ class Overrides:
     application: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, reader: Reader, memory: TraceMemory) -> None:
-        if reader.keys.isdisjoint(_KEYS):
+        if not reader.answers[_is_overridden]:
             return
         self._reader = reader
         self._memory = memory
@@ -59,6 +60,10 @@ class Overrides:
         elif self._memory.first_warning(key):
             _log.warning("The span attribute %s must be %s; it is ignored on every span where it is not", key, wanted)
         return accepted
+
+
+def _is_overridden(layout: Layout) -> bool:
+    return not layout.keys.isdisjoint(_KEYS)
 
 
 def span_type(value: Any) -> str | None:

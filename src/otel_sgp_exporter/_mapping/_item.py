@@ -24,6 +24,7 @@ from otel_sgp_exporter._mapping._usage import BILLED_TYPES, is_billed, read_usag
 from otel_sgp_exporter._record import END, START, Record
 
 _DEFAULT_OPTIONS = MappingOptions()
+_MAY_BE_MISSING = ("end_timestamp", "input", "output", "parent_id", "group_id", "expected")
 
 
 def to_item(
@@ -60,13 +61,15 @@ class _Mapping:
     """The mapping of one record. Each part uses up attributes, so that the metadata, built last, repeats none."""
 
     def __init__(self, record: Record, options: MappingOptions, memory: TraceMemory) -> None:
-        opened = memory.recall_start(record.key) if record.phase is END else None
+        self.is_end = record.phase is END
+        opened = memory.recall_start(record.key) if self.is_end else None
         self.record = record
         self.options = options
         self.memory = memory
         attributes = {**opened.attributes, **record.attributes} if opened else record.attributes
-        said = said_in(record.events)
-        self.reader = Reader({**said, **attributes} if said else attributes, FAMILIES)
+        if record.events:
+            attributes = {**said_in(record.events), **attributes}
+        self.reader = Reader(attributes, FAMILIES)
         self.given = Overrides(self.reader, memory)
         self.type = self.given.type or decide(self.reader, record).type
         self.group_id = memory.inherit_group(record.key[0], _group_in(self.reader, self.given)) or (
@@ -85,7 +88,7 @@ class _Mapping:
             self.notes["otel_parent_span_id"] = w3c_span_id(place.unlinked)
         status = read_status(record, self.reader)
         expected = self._expected()
-        members = {
+        item = {
             "name": self.given.name or str(record.name or "unnamed"),
             "id": sgp_span_id(trace_id, span_id),
             "trace_id": place.trace_id,
@@ -103,8 +106,10 @@ class _Mapping:
             **self.given.application,
             "expected": expected,
         }
-        is_end = record.phase is END
-        return {name: part for name, part in members.items() if part or (is_end and part == {})}
+        for name in _MAY_BE_MISSING:
+            if not item[name] and not (self.is_end and item[name] == {}):
+                del item[name]
+        return item
 
     def _end(self) -> str | None:
         end, start = self.record.end_ns, self.record.start_ns
@@ -141,7 +146,8 @@ class _Mapping:
         return not self.memory.has_billed_child(self.record.key, self.type)
 
     def _metadata(self, status: Status) -> Metadata:
-        metadata = read_origin(self.record, self.reader, self.options) | read_facts(self.reader)
+        metadata = read_origin(self.record, self.reader, self.options)
+        metadata |= read_facts(self.reader)
         first_token = time_to_first_token_ms(self.record, self.reader)
         if first_token is not None:
             metadata["time_to_first_token_ms"] = first_token
@@ -152,7 +158,7 @@ class _Mapping:
         return metadata
 
     def _expected(self) -> Payload | None:
-        if not self.reader.has(EXPECTED):
+        if EXPECTED not in self.reader.keys or not self.reader.has(EXPECTED):
             return None
         self.reader.use((EXPECTED,))
         return {"expected": REDACTED} if self.options.hide_outputs else wrapped("expected", self.reader.value(EXPECTED))

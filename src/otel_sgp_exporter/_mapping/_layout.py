@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 T = TypeVar("T")
 
@@ -13,35 +13,48 @@ _INDEX = re.compile(r"[0-9]{1,6}")
 _MAX_LAYOUTS = 512
 
 
+class Answers(dict[Any, Any]):
+    """What there is to say about a layout: `answers[question]`, found out once.
+
+    A question is about the keys alone, lives as long as the tables, and is told by its identity. Threads share the
+    answers; at worst two of them find the same one.
+    """
+
+    __slots__ = ("_layout",)
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, question: Callable[[Layout], T]) -> T: ...
+
+    def __missing__(self, question: Callable[[Layout], T]) -> T:
+        answer = self[question] = question(self._layout)
+        return answer
+
+
 class Layout:
     """The keys of a span's attributes, in their order.
 
     An agent makes thousands of spans with a few dozen sets of keys, and most tables speak of none of them: what a table
-    has to say is asked with `once`. Threads share a layout; at worst two of them find the same answer.
+    has to say is asked of `answers`.
     """
 
-    __slots__ = ("_answers", "families", "has_only_texts", "keys")
+    __slots__ = ("_outlines", "answers", "families", "has_only_texts", "keys")
 
     def __init__(self, keys: tuple[Any, ...], families: dict[str, list[str]]) -> None:
         self.keys = dict.fromkeys(keys).keys()
         self.has_only_texts = all(isinstance(key, str) for key in keys)
         self.families = families
-        self._answers: dict[Any, Any] = {}
-
-    def once(self, question: Callable[[Layout], T]) -> T:
-        """The answer to a question about the keys alone: one that lives as long as the tables, told by identity."""
-        answer: T
-        try:
-            answer = self._answers[question]
-        except KeyError:
-            answer = self._answers[question] = question(self)
-        return answer
+        self.answers = Answers(self)
+        self._outlines: dict[str, Any] = {}
 
     def outline(self, prefix: str) -> Any:
         """The nested list that the keys of a family stand for, with the keys in the places of their values."""
-        found = self._answers.get(prefix)
+        found = self._outlines.get(prefix)
         if found is None:
-            found = self._answers[prefix] = _outlined(self.families.get(prefix, ()), len(prefix))
+            found = self._outlines[prefix] = _outlined(self.families.get(prefix, ()), len(prefix))
         return found
 
     def has(self, key: str) -> bool:

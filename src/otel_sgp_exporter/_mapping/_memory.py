@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from otel_sgp_exporter._record import Record, SpanKey
 
@@ -16,37 +16,27 @@ _MAX_OPEN_SPANS = 1_024
 _MAX_START_BYTES = 8_192
 
 
-class Recent(Generic[K, V]):
-    """The newest `limit` entries, a few more while several threads add at once.
+class Recent(dict[K, V]):
+    """The newest `limit` entries, a few more while several threads add at once; `add` is the way to put them in.
 
     Needs no lock: every step is one operation of a dict, and losing a race only forgets an entry early.
     """
 
-    __slots__ = ("_entries", "_limit")
+    __slots__ = ("_limit",)
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._entries: dict[K, V] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, key: K) -> V | None:
-        return self._entries.get(key)
-
-    def pop(self, key: K) -> V | None:
-        return self._entries.pop(key, None)
 
     def add(self, key: K, value: V) -> V:
         """Keep the first value seen under the key; forget the oldest entry when there are too many."""
-        kept = self._entries.setdefault(key, value)
-        if len(self._entries) > self._limit:
+        kept = self.setdefault(key, value)
+        if len(self) > self._limit:
             self._forget_oldest()
         return kept
 
     def _forget_oldest(self) -> None:
         try:
-            self._entries.pop(next(iter(self._entries)), None)
+            self.pop(next(iter(self)), None)
         except (RuntimeError, StopIteration):
             return  # Another thread changed the dict meanwhile; the next add tries again.
 
@@ -80,7 +70,7 @@ class TraceMemory:
 
     def recall_start(self, key: SpanKey) -> Opened | None:
         """What the span's START said, once."""
-        return self._opened.pop(key)
+        return self._opened.pop(key, None)
 
     def inherit_group(self, trace_id: int, own: str | None) -> str | None:
         """The span's own group id, else the first one seen in its trace."""

@@ -35,7 +35,7 @@ _USER = "user"
 def read_facts(reader: Reader) -> Metadata:
     """What conventions say about a span beside its payload, under one name for all of them."""
     facts: Metadata = {}
-    for name, chain, accept in reader.layout.once(_stated):
+    for name, chain, accept in reader.answers[_stated]:
         if (found := reader.first(chain, accept)) is not None:
             facts[name] = found
     return facts
@@ -55,7 +55,7 @@ def add_attributes(metadata: Metadata, reader: Reader, hidden: tuple[str, ...], 
     """Add the attributes that nothing has used; True if one had to be cut for its size."""
     tidy = Tidy()
     rest: Metadata = {}
-    for key, group, name in reader.layout.once(_routes):
+    for key, group, name in reader.answers[_routes]:
         if key in reader.used or (hidden and key.startswith(hidden)):
             continue
         if group is _USER:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanKind
 
 from otel_sgp_exporter._joined import mark_in
 from otel_sgp_exporter._mapping._events import source_of
@@ -21,9 +22,17 @@ from otel_sgp_exporter._mapping._usage import number
 from otel_sgp_exporter._record import END, Record
 
 _SPAN_ID = re.compile("[0-9a-f]{16}")
-Members: TypeAlias = list[tuple[str, Any]]
 
-_ORIGINS: Recent[tuple[int, int], tuple[Resource, InstrumentationScope | None, Members]] = Recent(1_000)
+
+class _Origin(NamedTuple):
+    """What all spans of one kind from one scope share; the mappings among it are copied for each."""
+
+    told_by: tuple[Resource, InstrumentationScope | None, SpanKind]
+    members: dict[str, Any]
+    mappings: dict[str, dict[str, Any]]
+
+
+_ORIGINS: Recent[tuple[int, int, int], _Origin] = Recent(1_000)
 
 # Frameworks write the same stack trace into the event of every span that an exception passes through.
 _MAX_EVENT_TEXT = 16_000
@@ -32,14 +41,10 @@ _MAX_EVENT_TEXT = 16_000
 def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict[str, Any]:
     """Where the span came from, and how much of it the SDK dropped."""
     trace_id, span_id = record.key
-    origin: dict[str, Any] = {
-        "__source__": "otel",
-        "obs_trace_id": w3c_trace_id(trace_id),
-        "obs_span_id": w3c_span_id(span_id),
-        "otel_kind": record.kind.name,
-    }
-    for name, value in _origin_of(record.resource, record.instrumentation_scope):
-        origin[name] = value.copy() if type(value) is dict else value
+    _, members, mappings = _origin_of(record.resource, record.instrumentation_scope, record.kind)
+    origin = {**members, "obs_trace_id": w3c_trace_id(trace_id), "obs_span_id": w3c_span_id(span_id)}
+    for name, mapping in mappings.items():
+        origin[name] = mapping.copy()
     if record.links:
         origin["links"] = _links(record)
     if record.phase is END:
@@ -54,21 +59,27 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
     return origin
 
 
-def _origin_of(resource: Resource, scope: InstrumentationScope | None) -> Members:
-    """What all spans of the scope share. Both objects are told by identity, and held so that none takes their place."""
-    key = id(resource), id(scope)
-    known = _ORIGINS.get(key)
-    if known is None:
-        attributes = copied(resource.attributes)
-        members = {
-            "otel_scope": scope.name if scope else None,
-            "otel_scope_version": scope.version if scope else None,
-            "otel_scope_attributes": copied(scope.attributes) if scope else None,
-            "service_name": attributes.get("service.name"),
-            "resource": attributes,
-        }
-        known = _ORIGINS.add(key, (resource, scope, [(name, value) for name, value in members.items() if value]))
-    return known[2]
+def _origin_of(resource: Resource, scope: InstrumentationScope | None, kind: SpanKind) -> _Origin:
+    """Told by the identity of the three, which are held so that nothing takes their place."""
+    key = id(resource), id(scope), id(kind)
+    return _ORIGINS.get(key) or _ORIGINS.add(key, _read_origin(resource, scope, kind))
+
+
+def _read_origin(resource: Resource, scope: InstrumentationScope | None, kind: SpanKind) -> _Origin:
+    attributes = copied(resource.attributes)
+    members = {
+        "__source__": "otel",
+        "otel_kind": kind.name,
+        "otel_scope": scope.name if scope else None,
+        "otel_scope_version": scope.version if scope else None,
+        "service_name": attributes.get("service.name"),
+    }
+    mappings = {"otel_scope_attributes": copied(scope.attributes) if scope else {}, "resource": attributes}
+    return _Origin(
+        (resource, scope, kind),
+        {name: value for name, value in members.items() if value},
+        {name: mapping for name, mapping in mappings.items() if mapping},
+    )
 
 
 def read_parent(
@@ -107,7 +118,7 @@ def _marked_span(mark: str | None) -> int | None:
 
 def time_to_first_token_ms(record: Record, reader: Reader) -> float | None:
     """Milliseconds from the start of the span to the first piece of a streamed answer."""
-    seconds = reader.first(TIME_TO_FIRST_CHUNK, number)
+    seconds = reader.first(TIME_TO_FIRST_CHUNK, number) if reader.answers[TIME_TO_FIRST_CHUNK] else None
     if seconds is not None:
         return seconds * 1000
     for event in record.events:

@@ -83,12 +83,13 @@ def known_model(value: Any) -> str | None:
 
 def _read(reader: Reader, span_type: str, hidden: bool, side: Side) -> Found | None:
     sources = (side.sources.get(span_type) or side.sources[ANY]).present(reader)
-    if reader.has(side.explicit):
+    found: Found | None
+    if side.explicit in reader.keys and reader.has(side.explicit):
         reader.use((side.explicit,))
         found = Found(side.explicit, wrapped(side.member, reader.value(side.explicit)))
-    elif (picked := _pick(reader, sources, side.shapes.get(span_type, side.any_shape))) is not None:
-        found = picked
     else:
+        found = _pick(reader, sources, side.shapes.get(span_type, side.any_shape)) if sources else None
+    if found is None:
         return None
     reader.use(side.copies)
     reader.use(source.key for source in sources if source.is_copy)
@@ -133,7 +134,7 @@ def _parameters(reader: Reader) -> dict[str, Any]:
     found = dict(reader.mapping(INVOCATION_PARAMETERS))
     if found:
         reader.use((INVOCATION_PARAMETERS,))
-    for key in reader.layout.once(_requested):
+    for key in reader.answers[_requested]:
         found.setdefault(key[len(REQUEST_PARAMETERS) :], reader.get(key))
         reader.use((key,))
     return {name: value for name, value in found.items() if value is not None and name not in _NOT_PARAMETERS}

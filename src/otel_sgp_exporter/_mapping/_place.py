@@ -7,6 +7,7 @@ from typing import NamedTuple
 from otel_sgp_exporter._joined import GROUP, PARENT, TRACE, seal_of
 from otel_sgp_exporter._mapping._explicit import identifier
 from otel_sgp_exporter._mapping._ids import sgp_span_id, sgp_trace_id
+from otel_sgp_exporter._mapping._layout import Layout
 from otel_sgp_exporter._mapping._origin import read_parent
 from otel_sgp_exporter._mapping._privacy import MappingOptions
 from otel_sgp_exporter._mapping._reader import Reader
@@ -25,7 +26,11 @@ class Place(NamedTuple):
 
 def joined_group(reader: Reader) -> str | None:
     """The group that the span was told to join."""
-    return None if reader.keys.isdisjoint(_KEYS) else identifier(reader.get(GROUP))
+    return identifier(reader.get(GROUP)) if reader.answers[_has_joined] else None
+
+
+def _has_joined(layout: Layout) -> bool:
+    return not layout.keys.isdisjoint(_KEYS)
 
 
 def read_place(record: Record, reader: Reader, options: MappingOptions, exported: int | None) -> Place:
@@ -39,12 +44,13 @@ def read_place(record: Record, reader: Reader, options: MappingOptions, exported
     """
     trace_id, _ = record.key
     joined, instead = None, None
-    if not reader.keys.isdisjoint(_KEYS):
+    if reader.answers[_has_joined]:
         reader.used.update(_KEYS)
         joined, instead = identifier(reader.get(TRACE)), reader.get(PARENT)
     linked, unlinked = read_parent(record, options, exported, seal_of(joined))
-    is_remote = record.parent is not None and record.parent.is_remote
-    if instead is not None and not (is_remote and linked):
-        return Place(joined or sgp_trace_id(trace_id), identifier(instead), unlinked or linked)
     parent_id = None if linked is None else sgp_span_id(trace_id, linked)
+    if instead is not None:
+        is_remote = record.parent is not None and record.parent.is_remote
+        if not (is_remote and linked):
+            parent_id, unlinked = identifier(instead), unlinked or linked
     return Place(joined or sgp_trace_id(trace_id), parent_id, unlinked)

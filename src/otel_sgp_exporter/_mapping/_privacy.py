@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 _INPUT_KEYS = (
@@ -97,7 +98,7 @@ class MappingOptions:
     hide_outputs: bool = False
     remote_parent: Literal["auto", "link", "root"] = "auto"
 
-    @property
+    @cached_property
     def hidden_keys(self) -> tuple[str, ...]:
         """What the keys of hidden attributes begin with."""
         return (

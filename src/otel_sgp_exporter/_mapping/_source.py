@@ -51,7 +51,8 @@ class Sources:
 
     def present(self, reader: Reader) -> list[Source]:
         """Those that have something in them."""
-        return [source for source in reader.layout.once(self) if reader.has(source.key)]
+        possible = reader.answers[self]
+        return [source for source in possible if reader.has(source.key)] if possible else []
 
 
 class KindRule(NamedTuple):

@@ -64,8 +64,8 @@ def _kinds(layout: Layout) -> tuple[KindRule, ...]:
 
 
 def _by_kind(reader: Reader, record: Record) -> Decision | None:
-    for key, types in reader.layout.once(_kinds):
-        value = reader.get(key)
+    for key, types in reader.answers[_kinds]:
+        value = reader.attributes[key]
         found = types.get(value.lower()) if isinstance(value, str) else None
         if found == CHAIN:
             return _chain(reader, record, f"{key}={value}")

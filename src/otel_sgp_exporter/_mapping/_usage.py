@@ -19,7 +19,10 @@ BILLED_TYPES = frozenset({"COMPLETION", "RERANKING", "EXTERNAL_ENDPOINT"})
 def read_usage(reader: Reader) -> Usage:
     """The usage that the span reports, under SGP's names; empty when it reports none."""
     usage: Usage = {}
-    for name, chain in reader.layout.once(_reported):
+    reported = reader.answers[_reported]
+    if not reported:
+        return usage
+    for name, chain in reported:
         if (found := reader.first(chain, number)) is not None:
             usage[name] = found
     if "total_tokens" not in usage and "input_tokens" in usage and "output_tokens" in usage:
