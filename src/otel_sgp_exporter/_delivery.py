@@ -160,22 +160,21 @@ class Delivery:
 
     def _encoded(self, records: Sequence[Record], terms: Terms) -> Generator[Event, None, list[Record]]:
         """Those of `records` that can be sent, encoded."""
-        tried_before = [record for record in records if record.fragment is not None]
-        vain = {*tried_before} - {*(yield from _without(terms.superseded, tried_before))}
+        if tried_before := [record for record in records if record.fragment is not None]:
+            vain = {*tried_before} - {*(yield from _without(terms.superseded, tried_before))}
+            records = [record for record in records if record not in vain]
         with terms.encoding:
-            unencodable = self._seal([record for record in records if record not in vain])
+            unencodable = self._seal(records)
         for record, why in unencodable.items():
             yield Settled([record], Ending(Outcome.REJECTED, DropReason.UNENCODABLE), why)
-        sealed = [record for record in records if record not in vain and record not in unencodable]
+        sealed = [record for record in records if record not in unencodable]
         terms.encoded(sealed)
         return sealed
 
     def _seal(self, records: Iterable[Record]) -> dict[Record, str]:
         """Encode the records; returns those that cannot be, and why."""
         unencodable = {}
-        let_others_run = _Turns(self.clock)
-        for record in records:
-            let_others_run()
+        for record in _in_turns(records, self.clock):
             try:
                 self.seal(record)
             except EncodeError as error:
@@ -251,25 +250,21 @@ class Delivery:
         return True
 
 
-class _Turns:
-    """Lets other threads run while one encodes.
+def _in_turns(records: Iterable[Record], clock: Callable[[], float]) -> Iterator[Record]:
+    """The records one by one, and time for other threads in between.
 
-    The interpreter would make it do so every 5 ms only: an event loop would stutter, and answers that have arrived
+    The interpreter would give it to them every 5 ms only: an event loop would stutter, and answers that have arrived
     would wait. With threads that keep the interpreter until it is taken away from them, turns are as long as theirs.
     """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._since = clock()
-        self._seconds = _TURN_SECONDS
-
-    def __call__(self) -> None:
-        until = self._clock()
-        if until - self._since > self._seconds:
+    began, turn_seconds = clock(), _TURN_SECONDS
+    for record in records:
+        ended = clock()
+        if ended - began > turn_seconds:
             time.sleep(_YIELD_SECONDS)
-            self._since = self._clock()
+            began = clock()
             interval = sys.getswitchinterval()
-            self._seconds = interval if self._since - until > interval else _TURN_SECONDS
+            turn_seconds = interval if began - ended > interval else _TURN_SECONDS
+        yield record
 
 
 def _without(

@@ -19,6 +19,7 @@ _logger = logging.getLogger(__package__)
 
 _MAX_DEPTH = 64
 _MAX_INTEGER = 2**64  # orjson's own limit; beyond it, and below -2**63, integers become text
+_SMALL_BODY_BYTES = 256 * 1024
 _CHUNK_BYTES = 64 * 1024
 _OPEN, _CLOSE = b'{"items":[', b"]}"
 _NUL = b"\\u0000"
@@ -146,8 +147,11 @@ def body_bytes(fragments: Sequence[bytes]) -> int:
     return ENVELOPE_BYTES + sum(map(len, fragments)) + max(len(fragments) - 1, 0)
 
 
-def body_chunks(fragments: Iterable[bytes]) -> Iterator[bytes]:
-    """The request body in pieces of about 64 KiB: large enough to send well, so small that nothing is copied whole."""
+def body_chunks(fragments: Sequence[bytes]) -> Iterator[bytes]:
+    """The request body: a large one in pieces of about 64 KiB, so that it is not copied whole."""
+    if body_bytes(fragments) <= _SMALL_BODY_BYTES:
+        yield b"".join((_OPEN, b",".join(fragments), _CLOSE))
+        return
     chunk, size, separator = [_OPEN], 0, b""
     for fragment in fragments:
         chunk += (separator, fragment)
@@ -159,12 +163,15 @@ def body_chunks(fragments: Iterable[bytes]) -> Iterator[bytes]:
     yield b"".join((*chunk, _CLOSE))
 
 
-def packed(records: Iterable[Record], max_bytes: int) -> Iterator[list[Record]]:
+def packed(records: Sequence[Record], max_bytes: int) -> Iterator[Sequence[Record]]:
     """Sealed records in order, in requests of at most `max_bytes`; one that is larger alone goes alone."""
+    sizes = [len(record.fragment or b"") + 1 for record in records]
+    if records and ENVELOPE_BYTES + sum(sizes) <= max_bytes:
+        yield records
+        return
     request: list[Record] = []
     size = ENVELOPE_BYTES
-    for record in records:
-        needed = len(record.fragment or b"") + 1
+    for record, needed in zip(records, sizes, strict=True):
         if request and size + needed > max_bytes:
             yield request
             request, size = [], ENVELOPE_BYTES

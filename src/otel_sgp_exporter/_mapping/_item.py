@@ -24,7 +24,6 @@ from otel_sgp_exporter._mapping._usage import BILLED_TYPES, is_billed, read_usag
 from otel_sgp_exporter._record import END, START, Record
 
 _DEFAULT_OPTIONS = MappingOptions()
-_MAY_BE_MISSING = ("end_timestamp", "input", "output", "parent_id", "group_id", "expected")
 
 
 def to_item(
@@ -88,33 +87,34 @@ class _Mapping:
             self.notes["otel_parent_span_id"] = w3c_span_id(place.unlinked)
         status = read_status(record, self.reader)
         expected = self._expected()
-        item = {
+        item: dict[str, Any] = {
             "name": self.given.name or str(record.name or "unnamed"),
             "id": sgp_span_id(trace_id, span_id),
             "trace_id": place.trace_id,
             "start_timestamp": timestamp(record.start_ns),
-            "end_timestamp": self._end(),
-            "input": self._input(),
-            "output": self._output(),
-            "metadata": self._metadata(status),
-            "status": status.code,
-            "type": self.type,
-            "parent_id": place.parent_id,
-            "group_id": self.group_id,
-            "obs_trace_id": w3c_trace_id(trace_id),
-            "obs_span_id": w3c_span_id(span_id),
-            **self.given.application,
-            "expected": expected,
         }
-        for name in _MAY_BE_MISSING:
-            if not item[name] and not (self.is_end and item[name] == {}):
-                del item[name]
+        if record.end_ns is not None:
+            item["end_timestamp"] = self._end(record.start_ns, record.end_ns)
+        if (found := self._input()) or self.is_end:
+            item["input"] = found
+        if (found := self._output()) or self.is_end:
+            item["output"] = found
+        item["metadata"] = self._metadata(status)
+        item["status"] = status.code
+        item["type"] = self.type
+        if place.parent_id:
+            item["parent_id"] = place.parent_id
+        if self.group_id:
+            item["group_id"] = self.group_id
+        item["obs_trace_id"] = w3c_trace_id(trace_id)
+        item["obs_span_id"] = w3c_span_id(span_id)
+        if self.given.application:
+            item.update(self.given.application)
+        if expected:
+            item["expected"] = expected
         return item
 
-    def _end(self) -> str | None:
-        end, start = self.record.end_ns, self.record.start_ns
-        if end is None:
-            return None
+    def _end(self, start: int, end: int) -> str:
         if end < start:
             self.notes["end_before_start_ns"] = start - end
         return timestamp(max(end, start))
