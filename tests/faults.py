@@ -76,6 +76,15 @@ class Exchange:
         """End the connection in order, in the middle of the exchange."""
         raise HungUpError
 
+    def close_idle(self) -> None:
+        """What servers do with connections that nobody has used for a while."""
+        self._client.shutdown(socket.SHUT_WR)
+
+    @property
+    def connection(self) -> int:
+        """Tells one connection from another; -1 once both sides have closed it."""
+        return self._client.fileno()
+
     def wait_for_client_to_leave(self) -> None:
         """Keep silent until the client, or the proxy, has closed the connection."""
         with contextlib.suppress(OSError):

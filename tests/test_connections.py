@@ -5,12 +5,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
+from faults import Exchange, FaultProxy, answer_bytes
 from otel_sgp_exporter import SGPSpanExporter
-from support import StubServer, ended_span
+from otel_sgp_exporter._connections import _DeadlineStream
+from support import StubServer, ended_span, wait_until
 
 Made = Callable[..., SGPSpanExporter]
 
@@ -47,6 +50,77 @@ def test_the_kernel_watches_idle_connections(
         watched = client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         client.detach()
     assert watched
+
+
+@contextlib.contextmanager
+def connected(exporter_to: Made, number: int) -> Iterator[tuple[SGPSpanExporter, FaultProxy]]:
+    """An exporter that has had as many requests in flight together, each over a connection of its own."""
+    together = threading.Barrier(number)
+
+    def answers(exchange: Exchange) -> None:
+        exchange.body()
+        if exchange.number < number:
+            together.wait(10)
+        exchange.answer(answer_bytes(200, {}, b"{}"))
+
+    with FaultProxy("", lambda request: answers) as proxy:
+        exporter = exporter_to(proxy.url)
+        with ThreadPoolExecutor(number) as pool:
+            assert {*pool.map(exporter.export, [[ended_span(span + 1)] for span in range(number)])} == {
+                SpanExportResult.SUCCESS
+            }
+        yield exporter, proxy
+
+
+def test_a_request_is_written_in_one_call_and_looks_at_few_connections(
+    exporter_to: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every call of the system a thread waits for the interpreter: 5 ms and more where others want it, too."""
+    writes: list[int] = []
+    looks: list[_DeadlineStream] = []
+
+    def send(client: socket.socket, data: bytes) -> int:
+        writes.append(len(data))
+        return send_as_always(client, data)
+
+    def look(stream: _DeadlineStream, info: str) -> object:
+        looks.append(stream)
+        return look_as_always(stream, info)
+
+    send_as_always, look_as_always = socket.socket.send, _DeadlineStream.get_extra_info
+    with connected(exporter_to, 6) as (exporter, proxy):
+        monkeypatch.setattr(socket.socket, "send", send, raising=False)
+        monkeypatch.setattr(_DeadlineStream, "get_extra_info", look)
+        spans = [ended_span(number, attributes={"text": "x" * 500}) for number in range(1, 201)]
+        assert exporter.export(spans) is SpanExportResult.SUCCESS
+        assert len({exchange.connection for exchange in proxy.seen}) == 6
+    [written] = writes
+    assert written > 100_000
+    assert len({*looks}) <= 2  # its own, and the one that was used least
+
+
+def test_connections_that_the_server_has_closed_are_let_go(exporter_to: Made) -> None:
+    """With little to send it is always the same one that is used: nobody would look at the others."""
+    with connected(exporter_to, 4) as (exporter, proxy):
+        assert exporter.export([ended_span(5)]) is SpanExportResult.SUCCESS
+        used = proxy.seen[-1].connection
+        others = [exchange for exchange in proxy.seen if exchange.connection != used]
+        assert len(others) == 3
+        for exchange in others:
+            exchange.close_idle()
+
+        def all_are_gone() -> bool:
+            assert exporter.export([ended_span(6)]) is SpanExportResult.SUCCESS
+            return all(exchange.connection == -1 for exchange in others)
+
+        wait_until(all_are_gone)
+        assert proxy.seen[-1].connection == used
+
+
+def test_shutdown_closes_all_connections(exporter_to: Made) -> None:
+    with connected(exporter_to, 3) as (exporter, proxy):
+        exporter.shutdown()
+        wait_until(lambda: {exchange.connection for exchange in proxy.seen} == {-1})
 
 
 @contextlib.contextmanager

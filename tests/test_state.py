@@ -1,9 +1,12 @@
 """What the pipeline's lock guards, where the lanes alone do not decide."""
 
+import time
+
 import pytest
 
 from otel_sgp_exporter._config import ProcessorConfig
 from otel_sgp_exporter._delivery import Returned, Settled
+from otel_sgp_exporter._guard import Guard
 from otel_sgp_exporter._outcome import DELIVERED, Action, DropReason, Verdict
 from otel_sgp_exporter._record import Phase, Record, snapshot
 from otel_sgp_exporter._state import State
@@ -63,3 +66,20 @@ def test_a_receipt_that_breaks_its_promise_leaves_the_counts_right() -> None:
         state.happened(Settled(ends, DELIVERED), 2)
     stats = state.stats()
     assert (stats.offered, stats.delivered, stats.pending) == (3, 3, 0)
+
+
+def test_a_flood_is_admitted_a_few_records_at_a_time() -> None:
+    """Senders get the lock in between: an answer that waits for it keeps the next request waiting."""
+    state = State(ProcessorConfig.from_env())
+    guard = Guard(state, time.monotonic, lambda sooner: None)
+    guard.has_porter = True  # but nobody is there: what is offered heaps up, and its room doubles every time
+    ahead: list[int] = []
+
+    def make(number: int) -> Record:
+        ahead.append(number - len(state.lanes))
+        return record(Phase.END, number)
+
+    for number in range(1, 32 + 64 + 128 + 1):
+        guard.offer(make, (number,))
+    assert len(ahead) == len(state.lanes) == 224
+    assert max(ahead) == 32

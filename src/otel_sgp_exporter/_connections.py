@@ -14,7 +14,7 @@ import httpcore
 
 _CONNECT_SECONDS = 3.0
 _KEEPALIVE_SECONDS = 90.0
-_SMALL_REQUEST_BYTES = 256 * 1024
+_LEAST_WRITE_BYTES = 16 * 1024
 
 
 class _Kept(NamedTuple):
@@ -95,23 +95,20 @@ class _DeadlineStream(httpcore.NetworkStream):
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
         self._stream = stream
-        self._unwritten: list[bytes] = []
-        self._unwritten_bytes = 0
+        self._unwritten = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._write_out(timeout)
         return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._unwritten.append(buffer)
-        self._unwritten_bytes += len(buffer)
-        if self._unwritten_bytes > _SMALL_REQUEST_BYTES:
+        self._unwritten += buffer
+        if len(self._unwritten) > _LEAST_WRITE_BYTES:
             self._write_out(timeout)
 
     def _write_out(self, timeout: float | None) -> None:
-        if self._unwritten_bytes:
-            buffer = b"".join(self._unwritten)
-            self._unwritten, self._unwritten_bytes = [], 0
+        buffer, self._unwritten = self._unwritten, b""
+        if buffer:
             self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
