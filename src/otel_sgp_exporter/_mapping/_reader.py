@@ -79,17 +79,18 @@ class Reader:
 
     def value(self, key: str) -> Any:
         """The value, decoded if it is a text that looks like JSON; decoded at most once."""
+        if key in self._decoded:
+            return self._decoded[key]
         value = self.attributes.get(key)
         if isinstance(value, bytes):
             value = _text_of(value)
         if not isinstance(value, str) or not _looks_like_json(value):
             return value
-        if key not in self._decoded:
-            self._decoded[key] = decoded = decode(value)
-            # What begins like JSON but neither parses nor ends like it was cut by an attribute length limit.
-            if decoded is value and _JSON_BEGINS.match(value) and value.rstrip()[-1] not in "}]":
-                self.cut = True
-        return self._decoded[key]
+        self._decoded[key] = decoded = decode(value)
+        # What begins like JSON but neither parses nor ends like it was cut by an attribute length limit.
+        if decoded is value and _JSON_BEGINS.match(value) and value.rstrip()[-1] not in "}]":
+            self.cut = True
+        return decoded
 
     def mapping(self, key: str) -> Mapping[str, Any]:
         """The JSON object under the key, empty when it is anything else."""
@@ -124,6 +125,9 @@ class Reader:
 
     def use(self, keys: Iterable[str]) -> None:
         """Note that the keys and families have become part of the item or repeat what has."""
+        if not self.families:
+            self.used.update(keys)
+            return
         for key in keys:
             self.used.update(self.families.get(key, (key,)))
 
