@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from faults import Exchange, FaultProxy, answer_bytes
-from otel_sgp_exporter import SGPSpanExporter
+from otel_sgp_exporter import SGPSpanExporter, _connections
 from otel_sgp_exporter._connections import _DeadlineStream
 from support import StubServer, ended_span, wait_until
 
@@ -52,16 +52,29 @@ def test_the_kernel_watches_idle_connections(
     assert watched
 
 
+OK = answer_bytes(200, {}, b"{}")
+LAST = OK.replace(b"content-length", b"connection: close\r\ncontent-length")
+
+
 @contextlib.contextmanager
 def connected(exporter_to: Made, number: int) -> Iterator[tuple[SGPSpanExporter, FaultProxy]]:
-    """An exporter that has had as many requests in flight together, each over a connection of its own."""
-    together = threading.Barrier(number)
+    """An exporter that has had as many requests in flight together, each over a connection of its own.
+
+    The one that was answered first is closed already, as the server asked.
+    """
+    together, one_is_closed = threading.Barrier(number), threading.Event()
 
     def answers(exchange: Exchange) -> None:
         exchange.body()
         if exchange.number < number:
             together.wait(10)
-        exchange.answer(answer_bytes(200, {}, b"{}"))
+        if exchange.number == 0:
+            exchange.answer(LAST)
+            exchange.wait_for_client_to_leave()
+            one_is_closed.set()
+        else:
+            one_is_closed.wait(10)
+            exchange.answer(OK)
 
     with FaultProxy("", lambda request: answers) as proxy:
         exporter = exporter_to(proxy.url)
@@ -87,6 +100,7 @@ def test_a_request_is_written_in_one_call_and_looks_at_few_connections(
         looks.append(stream)
         return look_as_always(stream, info)
 
+    monkeypatch.setattr(_connections, "_LOOK_SECONDS", 0)
     send_as_always, look_as_always = socket.socket.send, _DeadlineStream.get_extra_info
     with connected(exporter_to, 6) as (exporter, proxy):
         monkeypatch.setattr(socket.socket, "send", send, raising=False)
@@ -99,15 +113,17 @@ def test_a_request_is_written_in_one_call_and_looks_at_few_connections(
     assert len({*looks}) <= 2  # its own, and the one that was used least
 
 
-def test_connections_that_the_server_has_closed_are_let_go(exporter_to: Made) -> None:
+def test_connections_that_the_server_has_closed_are_let_go(exporter_to: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """With little to send it is always the same one that is used: nobody would look at the others."""
+    monkeypatch.setattr(_connections, "_LOOK_SECONDS", 0)
     with connected(exporter_to, 4) as (exporter, proxy):
         assert exporter.export([ended_span(5)]) is SpanExportResult.SUCCESS
         used = proxy.seen[-1].connection
         others = [exchange for exchange in proxy.seen if exchange.connection != used]
         assert len(others) == 3
         for exchange in others:
-            exchange.close_idle()
+            if exchange.connection != -1:
+                exchange.close_idle()
 
         def all_are_gone() -> bool:
             assert exporter.export([ended_span(6)]) is SpanExportResult.SUCCESS

@@ -233,7 +233,12 @@ def test_no_setting_is_too_long_for_the_clock(server: StubServer, setting: str) 
 # A network in between.
 
 
-def test_a_proxy_that_is_down_is_an_outage_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"],
+    ids=["refused", "no server behind it"],
+)
+def test_a_proxy_that_is_down_is_an_outage_like_any_other(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
     """What the proxy answers to CONNECT is no answer of the server: nothing is lost while there is time."""
     connects = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -246,14 +251,14 @@ def test_a_proxy_that_is_down_is_an_outage_like_any_other(monkeypatch: pytest.Mo
                     return
                 with client:
                     connects.append(client.recv(65536))
-                    client.sendall(b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n")
+                    client.sendall(answer)
 
         threading.Thread(target=serve, daemon=True).start()
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listener.getsockname()[1]}")
         tracer, processor = traced_to("https://sgp.invalid")
         tracer.start_span("span").end()
         result = processor.flush(2000)
-        assert connects
+        assert len(connects) > 2  # one attempt after the other, and none waits for the one before
         assert result.lost == {}
         assert result.pending
         processor.shutdown(100)

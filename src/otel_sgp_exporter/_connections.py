@@ -8,20 +8,23 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic  # bound here: some tests of our users freeze the one in `time`
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpcore
 
 _CONNECT_SECONDS = 3.0
 _KEEPALIVE_SECONDS = 90.0
+_LOOK_SECONDS = 1.0
 _LEAST_WRITE_BYTES = 16 * 1024
 
 
-class _Kept(NamedTuple):
-    """All connections of a process, and those that nobody uses at the moment, the last used last."""
+class _Kept:
+    """Of one process: all connections, and those that nobody uses at the moment, the last used last."""
 
-    all: list[httpcore.ConnectionPool]
-    idle: list[httpcore.ConnectionPool]
+    def __init__(self) -> None:
+        self.all: set[httpcore.ConnectionPool] = set()
+        self.idle: list[httpcore.ConnectionPool] = []
+        self.looked_at = 0.0
 
 
 class Connections:
@@ -41,7 +44,7 @@ class Connections:
     @property
     def _kept(self) -> _Kept:
         pid = os.getpid()
-        return self._by_process.get(pid) or self._by_process.setdefault(pid, _Kept([], []))
+        return self._by_process.get(pid) or self._by_process.setdefault(pid, _Kept())
 
     @contextmanager
     def one(self) -> Iterator[httpcore.ConnectionPool]:
@@ -51,13 +54,17 @@ class Connections:
             connection = kept.idle.pop()
         except IndexError:
             connection = self._new()
-            kept.all.append(connection)
+            kept.all.add(connection)
         try:
             yield connection
-        finally:
-            kept.idle.append(connection)
-            if 1 < len(kept.all) == len(kept.idle):
-                _drop_expired(kept)
+        except BaseException:  # some of httpcore's connections are of no use afterwards, and do not say so
+            _let_go(kept, connection)
+            raise
+        kept.idle.append(connection)
+        now = monotonic()
+        if now - kept.looked_at > _LOOK_SECONDS:
+            kept.looked_at = now
+            _let_go_of_expired(kept)
 
     def _new(self) -> httpcore.ConnectionPool:
         return httpcore.ConnectionPool(
@@ -71,17 +78,22 @@ class Connections:
 
     def close(self) -> None:
         """Close all; those in use, too. A new request makes them anew."""
-        for connection in self._kept.all:
+        for connection in self._kept.all.copy():
             connection.close()
 
 
-def _drop_expired(kept: _Kept) -> None:
-    """When little is sent, the same connection always is the last used: the server closes the others, one by one."""
+def _let_go(kept: _Kept, connection: httpcore.ConnectionPool) -> None:
+    kept.all.discard(connection)
+    with suppress(Exception):  # the request is over, whatever becomes of its connection
+        connection.close()
+
+
+def _let_go_of_expired(kept: _Kept) -> None:
+    """When little is sent, it is always the same one that was used last: the server closes the others, one by one."""
     with suppress(IndexError):  # others take them meanwhile
         oldest = kept.idle.pop(0)
-        if any(connection.has_expired() for connection in oldest.connections):
-            kept.all.remove(oldest)
-            oldest.close()
+        if any(connection.has_expired() for connection in oldest.connections) or not oldest.connections:
+            _let_go(kept, oldest)
         else:
             kept.idle.insert(0, oldest)
 

@@ -77,6 +77,7 @@ class HttpTransport:
             size = len(body[0])
         content = _Content(body)
         headers = {**self._headers, "content-length": str(size), "x-api-key": self._current_key()}
+        waits = {"connect": deadline, "read": deadline, "write": deadline, "pool": max(deadline - monotonic(), 0)}
         try:
             with (
                 self._connections.one() as connection,
@@ -85,7 +86,7 @@ class HttpTransport:
                     self._url,
                     headers=list(headers.items()),
                     content=iter(content),
-                    extensions={"timeout": {"connect": deadline, "read": deadline, "write": deadline, "pool": None}},
+                    extensions={"timeout": waits},
                 ) as response,
             ):
                 text = _drained(response.iter_stream(), deadline)

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 import pytest
-from made import end, item
+from made import end, item, start
 
 from otel_sgp_exporter._mapping import MappingOptions, TraceMemory, to_item
 
@@ -39,6 +39,13 @@ def test_every_override_reaches_its_member() -> None:
     }.items() <= mapped.items()
     assert mapped["metadata"]["stage"] == "beta"
     assert "sgp." not in repr(mapped["metadata"])
+
+
+def test_an_empty_object_is_said_to_be_expected_at_the_end() -> None:
+    """That is not the same as no expectation."""
+    nothing = {"sgp.expected": "{ }"}
+    assert item(nothing)["expected"] == {}
+    assert "expected" not in to_item(start(nothing))
 
 
 def test_a_type_may_also_stand_where_scales_own_code_puts_it() -> None:

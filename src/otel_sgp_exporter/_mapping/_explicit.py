@@ -39,7 +39,7 @@ class Overrides:
     application: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, reader: Reader, memory: TraceMemory) -> None:
-        if not reader.answers[_is_overridden]:
+        if not reader.layout[_is_overridden]:
             return
         self._reader = reader
         self._memory = memory
@@ -63,7 +63,7 @@ class Overrides:
 
 
 def _is_overridden(layout: Layout) -> bool:
-    return not layout.keys.isdisjoint(_KEYS)
+    return not layout.present.isdisjoint(_KEYS)
 
 
 def span_type(value: Any) -> str | None:

@@ -110,7 +110,7 @@ class _Mapping:
         item["obs_span_id"] = w3c_span_id(span_id)
         if self.given.application:
             item.update(self.given.application)
-        if expected:
+        if expected or (self.is_end and expected is not None):
             item["expected"] = expected
         return item
 

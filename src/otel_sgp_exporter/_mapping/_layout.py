@@ -13,42 +13,29 @@ _INDEX = re.compile(r"[0-9]{1,6}")
 _MAX_LAYOUTS = 512
 
 
-class Answers(dict[Any, Any]):
-    """What there is to say about a layout: `answers[question]`, found out once.
+class Layout(dict[Any, Any]):
+    """The keys of a span's attributes, in their order, and what there is to say about them: `layout[question]`.
 
-    A question is about the keys alone, lives as long as the tables, and is told by its identity. Threads share the
-    answers; at worst two of them find the same one.
+    An agent makes thousands of spans with a few dozen sets of keys, and most tables speak of none of them: what a table
+    has to say is found out once. A question is about the keys alone, lives as long as the tables, and is told by its
+    identity. Threads share a layout; at worst two of them find the same answer.
     """
 
-    __slots__ = ("_layout",)
+    __slots__ = ("_outlines", "families", "has_only_texts", "present")
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
+    def __init__(self, keys: tuple[Any, ...], families: dict[str, list[str]]) -> None:
+        self.present = dict.fromkeys(keys).keys()
+        self.has_only_texts = all(isinstance(key, str) for key in keys)
+        self.families = families
+        self._outlines: dict[str, Any] = {}
 
     if TYPE_CHECKING:
 
         def __getitem__(self, question: Callable[[Layout], T]) -> T: ...
 
     def __missing__(self, question: Callable[[Layout], T]) -> T:
-        answer = self[question] = question(self._layout)
+        answer = self[question] = question(self)
         return answer
-
-
-class Layout:
-    """The keys of a span's attributes, in their order.
-
-    An agent makes thousands of spans with a few dozen sets of keys, and most tables speak of none of them: what a table
-    has to say is asked of `answers`.
-    """
-
-    __slots__ = ("_outlines", "answers", "families", "has_only_texts", "keys")
-
-    def __init__(self, keys: tuple[Any, ...], families: dict[str, list[str]]) -> None:
-        self.keys = dict.fromkeys(keys).keys()
-        self.has_only_texts = all(isinstance(key, str) for key in keys)
-        self.families = families
-        self.answers = Answers(self)
-        self._outlines: dict[str, Any] = {}
 
     def outline(self, prefix: str) -> Any:
         """The nested list that the keys of a family stand for, with the keys in the places of their values."""
@@ -59,7 +46,7 @@ class Layout:
 
     def has(self, key: str) -> bool:
         """True for a key that is there, and for the prefix of a family with members."""
-        return key in self.keys or key in self.families
+        return key in self.present or key in self.families
 
 
 def filled(outline: Any, attributes: Mapping[str, Any]) -> Any:

@@ -35,7 +35,7 @@ _USER = "user"
 def read_facts(reader: Reader) -> Metadata:
     """What conventions say about a span beside its payload, under one name for all of them."""
     facts: Metadata = {}
-    for name, chain, accept in reader.answers[_stated]:
+    for name, chain, accept in reader.layout[_stated]:
         if (found := reader.first(chain, accept)) is not None:
             facts[name] = found
     return facts
@@ -48,14 +48,14 @@ class _Fact(NamedTuple):
 
 
 def _stated(layout: Layout) -> list[_Fact]:
-    return [fact for fact in _FACTS if not layout.keys.isdisjoint(fact.chain.keys)]
+    return [fact for fact in _FACTS if not layout.present.isdisjoint(fact.chain.keys)]
 
 
 def add_attributes(metadata: Metadata, reader: Reader, hidden: tuple[str, ...], group_id: str | None) -> bool:
     """Add the attributes that nothing has used; True if one had to be cut for its size."""
     tidy = Tidy()
     rest: Metadata = {}
-    for key, group, name in reader.answers[_routes]:
+    for key, group, name in reader.layout[_routes]:
         if key in reader.used or (hidden and key.startswith(hidden)):
             continue
         if group is _USER:
@@ -83,7 +83,7 @@ class _Route(NamedTuple):
 def _routes(layout: Layout) -> list[_Route]:
     return [
         _route(key)
-        for key in layout.keys
+        for key in layout.present
         if not (key in SILENT_KEYS or key.startswith(SILENT_PREFIXES) or key.endswith(SILENT_SUFFIXES))
     ]
 

@@ -42,7 +42,12 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
     """Where the span came from, and how much of it the SDK dropped."""
     trace_id, span_id = record.key
     _, members, mappings = _origin_of(record.resource, record.instrumentation_scope, record.kind)
-    origin = {**members, "obs_trace_id": w3c_trace_id(trace_id), "obs_span_id": w3c_span_id(span_id)}
+    origin: dict[str, Any] = {
+        "__source__": "otel",
+        "obs_trace_id": w3c_trace_id(trace_id),
+        "obs_span_id": w3c_span_id(span_id),
+        **members,
+    }
     for name, mapping in mappings.items():
         origin[name] = mapping.copy()
     if record.links:
@@ -68,7 +73,6 @@ def _origin_of(resource: Resource, scope: InstrumentationScope | None, kind: Spa
 def _read_origin(resource: Resource, scope: InstrumentationScope | None, kind: SpanKind) -> _Origin:
     attributes = copied(resource.attributes)
     members = {
-        "__source__": "otel",
         "otel_kind": kind.name,
         "otel_scope": scope.name if scope else None,
         "otel_scope_version": scope.version if scope else None,
@@ -118,7 +122,7 @@ def _marked_span(mark: str | None) -> int | None:
 
 def time_to_first_token_ms(record: Record, reader: Reader) -> float | None:
     """Milliseconds from the start of the span to the first piece of a streamed answer."""
-    seconds = reader.first(TIME_TO_FIRST_CHUNK, number) if reader.answers[TIME_TO_FIRST_CHUNK] else None
+    seconds = reader.first(TIME_TO_FIRST_CHUNK, number) if reader.layout[TIME_TO_FIRST_CHUNK] else None
     if seconds is not None:
         return seconds * 1000
     for event in record.events:

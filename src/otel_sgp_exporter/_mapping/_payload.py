@@ -134,14 +134,14 @@ def _parameters(reader: Reader) -> dict[str, Any]:
     found = dict(reader.mapping(INVOCATION_PARAMETERS))
     if found:
         reader.use((INVOCATION_PARAMETERS,))
-    for key in reader.answers[_requested]:
+    for key in reader.layout[_requested]:
         found.setdefault(key[len(REQUEST_PARAMETERS) :], reader.get(key))
         reader.use((key,))
     return {name: value for name, value in found.items() if value is not None and name not in _NOT_PARAMETERS}
 
 
 def _requested(layout: Layout) -> list[str]:
-    return [key for key in layout.keys if key.startswith(REQUEST_PARAMETERS) and key != f"{REQUEST_PARAMETERS}model"]
+    return [key for key in layout.present if key.startswith(REQUEST_PARAMETERS) and key != f"{REQUEST_PARAMETERS}model"]
 
 
 def texts(value: Any) -> tuple[str, ...] | None:

@@ -26,11 +26,11 @@ class Place(NamedTuple):
 
 def joined_group(reader: Reader) -> str | None:
     """The group that the span was told to join."""
-    return identifier(reader.get(GROUP)) if reader.answers[_has_joined] else None
+    return identifier(reader.get(GROUP)) if reader.layout[_has_joined] else None
 
 
 def _has_joined(layout: Layout) -> bool:
-    return not layout.keys.isdisjoint(_KEYS)
+    return not layout.present.isdisjoint(_KEYS)
 
 
 def read_place(record: Record, reader: Reader, options: MappingOptions, exported: int | None) -> Place:
@@ -44,7 +44,7 @@ def read_place(record: Record, reader: Reader, options: MappingOptions, exported
     """
     trace_id, _ = record.key
     joined, instead = None, None
-    if reader.answers[_has_joined]:
+    if reader.layout[_has_joined]:
         reader.used.update(_KEYS)
         joined, instead = identifier(reader.get(TRACE)), reader.get(PARENT)
     linked, unlinked = read_parent(record, options, exported, seal_of(joined))

@@ -37,7 +37,7 @@ class Chain:
 
     def __call__(self, layout: Layout) -> tuple[Field, ...]:
         """The question to a layout: which of the fields may be there."""
-        return tuple(field for field in self.fields if field.key in layout.keys)
+        return tuple(field for field in self.fields if field.key in layout.present)
 
 
 class Reader:
@@ -48,7 +48,7 @@ class Reader:
         families: The indexed families there are.
     """
 
-    __slots__ = ("_decoded", "answers", "attributes", "cut", "families", "keys", "layout", "used")
+    __slots__ = ("_decoded", "attributes", "cut", "families", "keys", "layout", "used")
 
     def __init__(self, attributes: Mapping[Any, Any], families: Families) -> None:
         layout = families.layout(tuple(attributes))
@@ -57,8 +57,7 @@ class Reader:
             layout = families.layout(tuple(attributes))
         self.attributes: Mapping[str, Any] = attributes
         self.layout = layout
-        self.answers = layout.answers
-        self.keys = layout.keys
+        self.keys = layout.present
         self.families = layout.families
         self.used: set[str] = set()
         self.cut = False
@@ -110,7 +109,7 @@ class Reader:
     def first(self, chain: Chain, accept: Callable[[Any], T | None]) -> T | None:
         """The first acceptable value of the chain; the keys that say the same are used up with it."""
         found: T | None = None
-        for key, path in self.answers[chain]:
+        for key, path in self.layout[chain]:
             value = self.attributes.get(key)
             if value is None:
                 continue

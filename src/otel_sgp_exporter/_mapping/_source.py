@@ -51,7 +51,7 @@ class Sources:
 
     def present(self, reader: Reader) -> list[Source]:
         """Those that have something in them."""
-        possible = reader.answers[self]
+        possible = reader.layout[self]
         return [source for source in possible if reader.has(source.key)] if possible else []
 
 

@@ -12,7 +12,7 @@ from otel_sgp_exporter._mapping._messages import langchain_message, to_messages
 MAX_TEXT_CHARACTERS = 1_000_000
 MAX_FIELD_CHARACTERS = 1_000_000
 _MAX_NODES = 100_000
-_MAX_DEPTH = 40
+_MAX_DEPTH = 64
 _MIN_VECTOR_NUMBERS = 128
 _MIN_BASE64_CHARACTERS = 1_024
 _MIN_SHARE = 0.05

@@ -60,11 +60,11 @@ def decide(reader: Reader, record: Record) -> Decision:
 
 
 def _kinds(layout: Layout) -> tuple[KindRule, ...]:
-    return tuple(rule for rule in KINDS if rule.key in layout.keys)
+    return tuple(rule for rule in KINDS if rule.key in layout.present)
 
 
 def _by_kind(reader: Reader, record: Record) -> Decision | None:
-    for key, types in reader.answers[_kinds]:
+    for key, types in reader.layout[_kinds]:
         value = reader.attributes[key]
         found = types.get(value.lower()) if isinstance(value, str) else None
         if found == CHAIN:

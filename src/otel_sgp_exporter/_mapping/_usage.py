@@ -19,7 +19,7 @@ BILLED_TYPES = frozenset({"COMPLETION", "RERANKING", "EXTERNAL_ENDPOINT"})
 def read_usage(reader: Reader) -> Usage:
     """The usage that the span reports, under SGP's names; empty when it reports none."""
     usage: Usage = {}
-    reported = reader.answers[_reported]
+    reported = reader.layout[_reported]
     if not reported:
         return usage
     for name, chain in reported:
@@ -31,7 +31,7 @@ def read_usage(reader: Reader) -> Usage:
 
 
 def _reported(layout: Layout) -> list[tuple[str, Chain]]:
-    return [(name, chain) for name, chain in USAGE.items() if not layout.keys.isdisjoint(chain.keys)]
+    return [(name, chain) for name, chain in USAGE.items() if not layout.present.isdisjoint(chain.keys)]
 
 
 def is_billed(reader: Reader) -> bool:
