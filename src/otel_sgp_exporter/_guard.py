@@ -38,14 +38,23 @@ class Guard:
     Args:
         state: What is guarded.
         clock: Monotonic seconds.
+        make: Makes a record, or none, of what is offered, in any thread; it must not raise.
         admitted: Called with the lock held after records came in; whether one is due before all that was there.
     """
 
-    def __init__(self, state: State, clock: Callable[[], float], admitted: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        clock: Callable[[], float],
+        make: Callable[..., Record | None],
+        admitted: Callable[[bool], None],
+    ) -> None:
         self._state = state
         self._clock = clock
+        self._make = make
         self._admitted = admitted
-        self._inbox: deque[tuple[Callable[..., Record | None], tuple[Any, ...]]] = deque()
+        # A tuple each, and not one more: what is kept of a span is what the garbage collector has to go through.
+        self._inbox: deque[tuple[Any, ...]] = deque()
         self._bell: Call = queue.SimpleQueue()
         self._callers: queue.SimpleQueue[Call] = queue.SimpleQueue()  # who wait for the porter; each gets an answer
         self._watchers: set[Call] = set()
@@ -60,12 +69,12 @@ class Guard:
         self.turn = threading.Condition(self._lock)
         """One more request may be in flight."""
 
-    def offer(self, make: Callable[..., Record | None], what: tuple[Any, ...]) -> None:
-        """Take a record over that `make(*what)` makes, soon, in any thread; it must not raise.
+    def offer(self, what: tuple[Any, ...]) -> None:
+        """Take over the record that `make(*what)` makes.
 
         Waits for nothing but, in a flood, for the thread that has to count them: 50 ms, then it counts them itself.
         """
-        self._inbox.append((make, what))
+        self._inbox.append(what)
         if not self.has_porter:
             self._admit_here()
             return
@@ -183,7 +192,7 @@ class Guard:
             size = 0
             for first in range(0, len(offered), _FEW_RECORDS):
                 # Senders that wait for the lock get it while the next few are made.
-                records = [make(*what) for make, what in offered[first : first + _FEW_RECORDS]]
+                records = [self._make(*what) for what in offered[first : first + _FEW_RECORDS]]
                 size += sum(record.charged_bytes for record in records if record is not None)
                 self._admit_few(records)
             if offered:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from typing import Any, cast
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import SpanContext, TraceFlags
+from opentelemetry.trace import TraceFlags
 
 from ._config import UNSET, ProcessorConfig, Unset
 from ._custody import RESUMED, Resumed, holders
@@ -21,7 +22,7 @@ from ._ledger import FlushResult, Stats
 from ._metrics import Metrics
 from ._parse import FOR_EVER_MILLIS, function
 from ._pipeline import Pipeline
-from ._record import END, START, Phase, Record, Seen, SpanKey, seen_of
+from ._record import END, START, Phase, Record, Seen, SpanKey, attributes_of, links_of
 from ._selection import Selection, SpanFilter
 from ._temporal import is_replaying
 
@@ -95,7 +96,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         kept_in = span_exporter.spool_in(config.spool) if config.spool else None  # type: ignore[attr-defined]
         self._selection = Selection(function("span_filter", span_filter)) if span_filter is not None else None
         self._joining = Joining()
-        self._pipeline = Pipeline(delivery, config, kept_in)
+        self._pipeline = Pipeline(delivery, config, self._record, kept_in)
         delivery.attempted = Metrics(self._pipeline.stats, config.max_queue_size, meter_provider).attempted
         self._complained = False
         holders.add(self)
@@ -165,26 +166,28 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def _offer(self, phase: Phase, span: ReadableSpan) -> None:
         try:
-            context = span.get_span_context()
-            if context is None or not context.trace_flags & _SAMPLED:
-                return  # RECORD_ONLY, which still comes here
-            ancestor = None
-            if self._selection is not None:
-                key = (context.trace_id, context.span_id)
-                if not self._selected(self._selection, phase, key, span):
-                    return
-                ancestor = self._selection.ancestor(key)
-            # Others may change what is seen as soon as we return; all else can be read in a thread of ours.
-            self._pipeline.offer(self._record, (phase, context, span, seen_of(span), ancestor))
+            if self._selection is None or self._selected(self._selection, phase, span):
+                # Others may change what is seen as soon as we return; all else can be read in a thread of ours.
+                self._pipeline.offer(phase, span, span.name, attributes_of(span), links_of(span))
         except Exception:
             self._complain()
 
-    def _record(
-        self, phase: Phase, context: SpanContext, span: ReadableSpan, seen: Seen, ancestor: int | None
-    ) -> Record | None:
+    def _selected(self, selection: Selection, phase: Phase, span: ReadableSpan) -> bool:
+        key = _key_of(span)
+        if key is None:
+            return False
+        if phase is START:
+            selection.started(key, span)
+        return selection.is_exported(key) and (phase is END or self._sends_starts)
+
+    def _record(self, phase: Phase, span: ReadableSpan, *seen: Any) -> Record | None:
         try:
-            record = Record(phase, (context.trace_id, context.span_id), span, seen)
-            record.ancestor = ancestor
+            key = _key_of(span)
+            if key is None:
+                return None
+            record = Record(phase, key, span, cast(Seen, seen))
+            if self._selection is not None:
+                record.ancestor = self._selection.ancestor(key)
             if self._refreshes_starts and phase is START:
                 record.started = span
             return record
@@ -196,11 +199,6 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         if not self._complained:
             self._complained = True
             say(logging.ERROR, "A span could not be queued; this is said once", traceback=True)
-
-    def _selected(self, selection: Selection, phase: Phase, key: SpanKey, span: ReadableSpan) -> bool:
-        if phase is START:
-            selection.started(key, span)
-        return selection.is_exported(key) and (phase is END or self._sends_starts)
 
     def flush(self, timeout_millis: float = 30_000) -> FlushResult:
         """Send everything now, wait at most `timeout_millis`, and say what became of it."""
@@ -228,6 +226,12 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def __repr__(self) -> str:
         return f"<ConcurrentBatchSpanProcessor {self._pipeline!r}>"
+
+
+def _key_of(span: ReadableSpan) -> SpanKey | None:
+    """None for a span that is not sampled: RECORD_ONLY, which still comes here."""
+    context = span.get_span_context()
+    return (context.trace_id, context.span_id) if context and context.trace_flags & _SAMPLED else None
 
 
 def _seconds(timeout_millis: float) -> float:

@@ -80,7 +80,7 @@ class Record:
     def __init__(self, phase: Phase, key: SpanKey, span: ReadableSpan, seen: Seen | None = None) -> None:
         self.phase = phase
         self.key = key
-        self.name, self.attributes, self.links = seen or seen_of(span)
+        self.name, self.attributes, self.links = seen or (span.name, attributes_of(span), links_of(span))
         self.parent: SpanContext | None = span.parent
         self.kind = span.kind
         self.resource = span.resource
@@ -131,7 +131,7 @@ class Record:
         """For a START that has waited: what the span is called and holds by now. Takes no lock of the span."""
         if self.started is not None:
             with suppress(Exception):  # a span that breaks meanwhile is shown as it started
-                self.name, self.attributes = self.started.name, _attributes_of(self.started)
+                self.name, self.attributes = self.started.name, attributes_of(self.started)
 
     def adopt(self, start: Record) -> None:
         """For an END in place of its START: what the START knew and the SDK's attribute limit has evicted since."""
@@ -178,19 +178,16 @@ def snapshot(phase: Phase, span: ReadableSpan) -> Record | None:
     return None if context is None else Record(phase, (context.trace_id, context.span_id), span)
 
 
-def seen_of(span: ReadableSpan) -> Seen:
-    """What the span is called, holds and links to at this moment."""
-    return span.name, _attributes_of(span), _links_of(span)
-
-
 # The SDK's properties wrap attributes anew whenever they are asked, and copy links and events, under a lock, even where
 # there are none. Other properties are asked: somebody may hide something behind them.
-def _attributes_of(span: ReadableSpan) -> Mapping[Any, Any]:
+def attributes_of(span: ReadableSpan) -> Mapping[Any, Any]:
+    """A copy of what the span holds at this moment. Takes no lock of the span."""
     is_the_sdks = getattr(type(span), "attributes", None) is _ATTRIBUTES
     return copied(span._attributes if is_the_sdks else span.attributes)
 
 
-def _links_of(span: ReadableSpan) -> Sequence[Link]:
+def links_of(span: ReadableSpan) -> Sequence[Link]:
+    """What the span links to at this moment."""
     is_the_sdks = getattr(type(span), "links", None) is _LINKS
     return () if is_the_sdks and not span._links else span.links
 
