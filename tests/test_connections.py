@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from faults import Exchange, FaultProxy, answer_bytes
 from otel_sgp_exporter import SGPSpanExporter, _connections
 from otel_sgp_exporter._connections import _DeadlineStream
+from otel_sgp_exporter._outcome import TransportError
 from support import StubServer, ended_span, wait_until
 
 Made = Callable[..., SGPSpanExporter]
@@ -140,23 +141,69 @@ def test_shutdown_closes_all_connections(exporter_to: Made) -> None:
 
 
 @contextlib.contextmanager
-def endless(sent: list[int]) -> Iterator[str]:
-    """A server that says 200 and then never stops talking; `sent` are the bytes that it got rid of."""
+def serving(serve: Callable[[socket.socket], object]) -> Iterator[str]:
+    """The URL of a server that has `serve` deal with each connection, one after the other, and closes it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def serve() -> None:
+        def accept() -> None:
             with contextlib.suppress(OSError):
                 while True:
                     client, _ = listener.accept()
                     with client, contextlib.suppress(OSError):
-                        client.recv(65536)
-                        client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n")
-                        while True:
-                            sent.append(client.send(b" " * 65536))
+                        serve(client)
 
-        threading.Thread(target=serve, daemon=True).start()
+        threading.Thread(target=accept, daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_answer_that_comes_before_the_end_of_the_request_is_read(exporter_to: Made) -> None:
+    """A server may refuse what is too large for it and hang up; whatever is still to be written then cannot be."""
+    refused = threading.Event()
+
+    def refuse(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(answer_bytes(413, {"connection": "close"}, b""))
+        client.close()
+        refused.set()
+
+    def body() -> Iterator[bytes]:
+        yield b"x" * 20_000
+        assert refused.wait(10)
+        yield b"x" * 1000
+
+    with serving(refuse) as url:
+        transport = exporter_to(url).delivery.transport
+        assert transport.send(body(), 21_000, time.monotonic() + 10).status == 413
+
+
+def test_a_request_is_over_in_time_where_the_line_is_slow(exporter_to: Made) -> None:
+    """Also one large piece, of which the system takes a little at a time."""
+
+    def read_slowly(client: socket.socket) -> None:
+        while client.recv(65536):
+            time.sleep(0.02)
+
+    with serving(read_slowly) as url:
+        transport = exporter_to(url).delivery.transport
+        began = time.monotonic()
+        with pytest.raises(TransportError):
+            transport.send([b"x" * 16_000_000], 16_000_000, began + 1)
+    assert time.monotonic() - began < 3
+
+
+@contextlib.contextmanager
+def endless(sent: list[int]) -> Iterator[str]:
+    """A server that says 200 and then never stops talking; `sent` are the bytes that it got rid of."""
+
+    def talk(client: socket.socket) -> None:
+        client.recv(65536)
+        client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n")
+        while True:
+            sent.append(client.send(b" " * 65536))
+
+    with serving(talk) as url:
+        yield url
 
 
 def test_an_answer_without_end_is_left_early_and_is_an_answer(exporter_to: Made) -> None:

@@ -15,7 +15,7 @@ import httpcore
 _CONNECT_SECONDS = 3.0
 _KEEPALIVE_SECONDS = 90.0
 _LOOK_SECONDS = 1.0
-_LEAST_WRITE_BYTES = 16 * 1024
+_LEAST_WRITE_BYTES, _MOST_WRITE_BYTES = 16 * 1024, 256 * 1024
 
 
 class _Kept:
@@ -110,7 +110,8 @@ class _DeadlineStream(httpcore.NetworkStream):
         self._unwritten = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        self._write_out(timeout)
+        with suppress(httpcore.WriteError):  # a server that wants no more may have answered, and closed
+            self._write_out(timeout)
         return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -120,8 +121,9 @@ class _DeadlineStream(httpcore.NetworkStream):
 
     def _write_out(self, timeout: float | None) -> None:
         buffer, self._unwritten = self._unwritten, b""
-        if buffer:
-            self._stream.write(buffer, _left(timeout, httpcore.WriteTimeout))
+        for start in range(0, len(buffer), _MOST_WRITE_BYTES):  # a write may wait for each of its calls
+            piece = buffer[start : start + _MOST_WRITE_BYTES]
+            self._stream.write(piece, _left(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._stream.close()
