@@ -1,5 +1,7 @@
 """The processor's own metrics."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -8,8 +10,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
-from otel_sgp_exporter import ConcurrentBatchSpanProcessor
-from support import Answer, Request, StubServer
+from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
+from support import Answer, Request, StubServer, settings, wait_until
 
 Traced = Callable[..., tuple[TracerProvider, ConcurrentBatchSpanProcessor]]
 
@@ -50,6 +52,19 @@ def test_the_ledger_is_reported_under_the_names_of_the_semantic_conventions(trac
     durations = metrics["otel.sdk.exporter.operation.duration"]
     assert sum(durations.values()) == len(server.requests)
     assert durations["422"] > 0
+
+
+def test_a_processor_that_is_gone_is_reported_no_more(server: StubServer) -> None:
+    """A meter never forgets what it asks; what it asked of a processor must not keep alive all that it held."""
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(server.url)), meter_provider=meters)
+    assert collected(reader)["sgp.exporter.concurrency"]
+    processor.shutdown()
+    gone = weakref.ref(processor._pipeline)
+    del processor
+    wait_until(lambda: bool(gc.collect() or gone() is None))
+    assert reader.get_metrics_data() is None
 
 
 def test_a_broken_meter_provider_costs_the_metrics_only(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from weakref import WeakMethod
 
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
 
@@ -23,13 +24,13 @@ class Metrics:
     Nothing in here raises: a broken meter provider costs the metrics.
 
     Args:
-        stats: The counts at this moment.
+        stats: A method that says the counts at this moment. A meter never forgets what it asks: its object may go.
         capacity: Records that the queue holds at most.
         meter_provider: The global one if None.
     """
 
     def __init__(self, stats: Callable[[], Stats], capacity: int, meter_provider: MeterProvider | None) -> None:
-        self._stats = stats
+        self._stats = WeakMethod(stats)
         self._capacity = capacity
         self._duration: Callable[[float, Mapping[str, str | int]], object] = lambda seconds, attributes: None
         try:
@@ -69,17 +70,21 @@ class Metrics:
         return Observation(value, {**_COMPONENT, **{key.replace("_", "."): text for key, text in attributes.items()}})
 
     def _of(self, read: Callable[[Stats], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        return lambda options: [self._observed(read(self._stats()))]
+        return lambda options: [self._observed(read(stats)) for stats in self._known()]
 
     def _processed(self, options: CallbackOptions) -> Iterable[Observation]:
-        stats = self._stats()
-        yield self._observed(stats.spans_delivered + stats.spooled)
-        for reason, count in stats.lost.items():
-            yield self._observed(count, error_type=reason.value)
+        for stats in self._known():
+            yield self._observed(stats.spans_delivered + stats.spooled)
+            for reason, count in stats.lost.items():
+                yield self._observed(count, error_type=reason.value)
 
     def _exported(self, options: CallbackOptions) -> Iterable[Observation]:
+        for stats in self._known():
+            yield self._observed(stats.spans_delivered)
+            for reason, count in stats.lost.items():
+                if reason not in _BEFORE_THE_EXPORTER:
+                    yield self._observed(count, error_type=reason.value)
+
+    def _known(self) -> list[Stats]:
         stats = self._stats()
-        yield self._observed(stats.spans_delivered)
-        for reason, count in stats.lost.items():
-            if reason not in _BEFORE_THE_EXPORTER:
-                yield self._observed(count, error_type=reason.value)
+        return [stats()] if stats else []
