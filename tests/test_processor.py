@@ -120,11 +120,13 @@ class RecordOnly(Sampler):
 
 
 def test_spans_that_are_recorded_but_not_sampled_are_ignored(server: StubServer) -> None:
-    """Neither START nor END of a RECORD_ONLY span is sent."""
+    """Neither START nor END of a RECORD_ONLY span is sent, and no thread is started for it."""
+    threads = {*threading.enumerate()}
     processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(server.url)))
     provider = TracerProvider(sampler=RecordOnly(), shutdown_on_exit=False)
     provider.add_span_processor(processor)
     provider.get_tracer("t").start_span("unsampled").end()
+    assert {*threading.enumerate()} <= threads
     provider.shutdown()
     assert processor.stats().offered == 0
     assert server.requests == []

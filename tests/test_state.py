@@ -71,15 +71,15 @@ def test_a_receipt_that_breaks_its_promise_leaves_the_counts_right() -> None:
 def test_a_flood_is_admitted_a_few_records_at_a_time() -> None:
     """Senders get the lock in between: an answer that waits for it keeps the next request waiting."""
     state = State(ProcessorConfig.from_env())
+    guard = Guard(state, time.monotonic, lambda sooner: None)
+    guard.has_porter = True  # but nobody is there: what is offered heaps up, and its room doubles every time
     ahead: list[int] = []
 
     def make(number: int) -> Record:
         ahead.append(number - len(state.lanes))
         return record(Phase.END, number)
 
-    guard = Guard(state, time.monotonic, make, lambda sooner: None)
-    guard.has_porter = True  # but nobody is there: what is offered heaps up, and its room doubles every time
     for number in range(1, 32 + 64 + 128 + 1):
-        guard.offer((number,))
+        guard.offer((make, number))
     assert len(ahead) == len(state.lanes) == 224
     assert max(ahead) == 32

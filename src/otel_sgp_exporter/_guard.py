@@ -18,6 +18,12 @@ from ._state import State
 Call: TypeAlias = "queue.SimpleQueue[None]"
 """What somebody waits for: it can be put into from anywhere, even from within a put."""
 
+Offer: TypeAlias = tuple[Any, ...]
+"""A function and its arguments: it makes a record, or none, in any thread, and does not raise.
+
+Flat, since the garbage collector goes through whatever is kept of a span for a while.
+"""
+
 _FEW_RECORDS, _MANY_RECORDS = 32, 1024
 _INBOX_BYTES = 4 * 1024 * 1024
 _ROUND_SECONDS = 0.002
@@ -38,23 +44,14 @@ class Guard:
     Args:
         state: What is guarded.
         clock: Monotonic seconds.
-        make: Makes a record, or none, of what is offered, in any thread; it must not raise.
         admitted: Called with the lock held after records came in; whether one is due before all that was there.
     """
 
-    def __init__(
-        self,
-        state: State,
-        clock: Callable[[], float],
-        make: Callable[..., Record | None],
-        admitted: Callable[[bool], None],
-    ) -> None:
+    def __init__(self, state: State, clock: Callable[[], float], admitted: Callable[[bool], None]) -> None:
         self._state = state
         self._clock = clock
-        self._make = make
         self._admitted = admitted
-        # A tuple each, and not one more: what is kept of a span is what the garbage collector has to go through.
-        self._inbox: deque[tuple[Any, ...]] = deque()
+        self._inbox: deque[Offer] = deque()
         self._bell: Call = queue.SimpleQueue()
         self._callers: queue.SimpleQueue[Call] = queue.SimpleQueue()  # who wait for the porter; each gets an answer
         self._watchers: set[Call] = set()
@@ -69,12 +66,12 @@ class Guard:
         self.turn = threading.Condition(self._lock)
         """One more request may be in flight."""
 
-    def offer(self, what: tuple[Any, ...]) -> None:
-        """Take over the record that `make(*what)` makes.
+    def offer(self, offer: Offer) -> None:
+        """Take over a record that is made soon.
 
         Waits for nothing but, in a flood, for the thread that has to count them: 50 ms, then it counts them itself.
         """
-        self._inbox.append(what)
+        self._inbox.append(offer)
         if not self.has_porter:
             self._admit_here()
             return
@@ -192,7 +189,7 @@ class Guard:
             size = 0
             for first in range(0, len(offered), _FEW_RECORDS):
                 # Senders that wait for the lock get it while the next few are made.
-                records = [self._make(*what) for what in offered[first : first + _FEW_RECORDS]]
+                records = [make(*what) for make, *what in offered[first : first + _FEW_RECORDS]]
                 size += sum(record.charged_bytes for record in records if record is not None)
                 self._admit_few(records)
             if offered:

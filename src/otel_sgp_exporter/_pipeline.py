@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import queue
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import wait
 from contextlib import suppress
-from typing import Any
 
 from . import _process
 from ._config import ProcessorConfig
 from ._delivery import Delivery
-from ._guard import Guard, Reentered
+from ._guard import Guard, Offer, Reentered
 from ._journal import Journal
 from ._ledger import FlushResult, Stats
 from ._outcome import SPOOLED
@@ -49,24 +48,11 @@ class Pipeline:
     """Takes records from any thread and has senders deliver them, a batch each, at the same time.
 
     All waits are for the delivery's clock, and end with the caller's timeout.
-
-    Args:
-        delivery: Gets a batch to the server.
-        config: The processor's settings.
-        make: Makes a record, or none, of what is offered, in any thread; it must not raise.
-        spool: Keeps what could not be delivered.
     """
 
-    def __init__(
-        self,
-        delivery: Delivery,
-        config: ProcessorConfig,
-        make: Callable[..., Record | None],
-        spool: Spool | None = None,
-    ) -> None:
+    def __init__(self, delivery: Delivery, config: ProcessorConfig, spool: Spool | None = None) -> None:
         self._delivery = delivery
         self._config = config
-        self._make = make
         self._spool = spool
         self._clock = delivery.clock
         self._closed = False
@@ -86,7 +72,7 @@ class Pipeline:
     def _begun(self) -> _Life:
         state, journal = State(self._config), Journal()
         state.closed = self._closed
-        guard = Guard(state, self._clock, self._make, lambda sooner: senders.wake(state, sooner))
+        guard = Guard(state, self._clock, lambda sooner: senders.wake(state, sooner))
         life = _Life(state, guard, journal)
         senders = life.senders = Senders(
             guard, self._delivery, self._config, journal, self._spool, lambda: life.close_deadline
@@ -105,9 +91,9 @@ class Pipeline:
     def _senders(self) -> Senders:
         return self._life.senders
 
-    def offer(self, *what: Any) -> None:
-        """Take over the record that `make(*what)` makes. See `Guard.offer`."""
-        self._life.guard.offer(what)
+    def offer(self, offer: Offer) -> None:
+        """Take over a record that is made soon. See `Guard.offer`."""
+        self._life.guard.offer(offer)
 
     def hand_off(self, key: SpanKey) -> float:
         """Another process will end the span: do not close it here. How many seconds its START may still take."""

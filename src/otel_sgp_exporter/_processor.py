@@ -11,7 +11,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import TraceFlags
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from ._config import UNSET, ProcessorConfig, Unset
 from ._custody import RESUMED, Resumed, holders
@@ -96,7 +96,7 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         kept_in = span_exporter.spool_in(config.spool) if config.spool else None  # type: ignore[attr-defined]
         self._selection = Selection(function("span_filter", span_filter)) if span_filter is not None else None
         self._joining = Joining()
-        self._pipeline = Pipeline(delivery, config, self._record, kept_in)
+        self._pipeline = Pipeline(delivery, config, kept_in)
         delivery.attempted = Metrics(self._pipeline.stats, config.max_queue_size, meter_provider).attempted
         self._complained = False
         holders.add(self)
@@ -166,25 +166,24 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
 
     def _offer(self, phase: Phase, span: ReadableSpan) -> None:
         try:
-            if self._selection is None or self._selected(self._selection, phase, span):
-                # Others may change what is seen as soon as we return; all else can be read in a thread of ours.
-                self._pipeline.offer(phase, span, span.name, attributes_of(span), links_of(span))
+            context = span.get_span_context()
+            if context is None or not context.trace_flags & _SAMPLED:
+                return  # RECORD_ONLY, which still comes here
+            if self._selection is not None and not self._selected(self._selection, phase, _key(context), span):
+                return
+            # Others may change what is seen as soon as we return; all else can be read in a thread of ours.
+            self._pipeline.offer((self._record, phase, context, span, span.name, attributes_of(span), links_of(span)))
         except Exception:
             self._complain()
 
-    def _selected(self, selection: Selection, phase: Phase, span: ReadableSpan) -> bool:
-        key = _key_of(span)
-        if key is None:
-            return False
+    def _selected(self, selection: Selection, phase: Phase, key: SpanKey, span: ReadableSpan) -> bool:
         if phase is START:
             selection.started(key, span)
         return selection.is_exported(key) and (phase is END or self._sends_starts)
 
-    def _record(self, phase: Phase, span: ReadableSpan, *seen: Any) -> Record | None:
+    def _record(self, phase: Phase, context: SpanContext, span: ReadableSpan, *seen: Any) -> Record | None:
         try:
-            key = _key_of(span)
-            if key is None:
-                return None
+            key = _key(context)
             record = Record(phase, key, span, cast(Seen, seen))
             if self._selection is not None:
                 record.ancestor = self._selection.ancestor(key)
@@ -228,10 +227,8 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
         return f"<ConcurrentBatchSpanProcessor {self._pipeline!r}>"
 
 
-def _key_of(span: ReadableSpan) -> SpanKey | None:
-    """None for a span that is not sampled: RECORD_ONLY, which still comes here."""
-    context = span.get_span_context()
-    return (context.trace_id, context.span_id) if context and context.trace_flags & _SAMPLED else None
+def _key(context: SpanContext) -> SpanKey:
+    return context.trace_id, context.span_id
 
 
 def _seconds(timeout_millis: float) -> float:

@@ -15,7 +15,6 @@ from .._config import ProcessorConfig
 from .._exporter import SGPSpanExporter
 from .._outcome import Verdict
 from .._pipeline import Pipeline
-from .._record import Record
 from .refusal import Code, Refusal, unavailable
 
 _logger = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ class Tenants:
         if "api_key_file" in settings:
             arguments["api_key"] = _key_in(settings["api_key_file"])
         exporter = SGPSpanExporter(**arguments)
-        pipeline = Pipeline(exporter.delivery, self._config, _itself)
+        pipeline = Pipeline(exporter.delivery, self._config)
         exporter.delivery.attempted = self._attempted
         return Tenant(name, exporter, pipeline, settings.get("token"))
 
@@ -190,11 +189,6 @@ def read_tenants(path: str) -> dict[str, dict[str, Any]]:
         if ("api_key" in entry) == ("api_key_file" in entry) or "account_id" not in entry:
             raise ValueError(f"{path}: {name} needs account_id, and either api_key or api_key_file")
     return found
-
-
-def _itself(record: Record) -> Record:
-    """Made already: a request is taken whole or not at all, so all of it has been looked at."""
-    return record
 
 
 def _key_in(path: str) -> Callable[[], str]:
