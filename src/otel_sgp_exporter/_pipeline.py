@@ -93,7 +93,8 @@ class Pipeline:
 
     def offer(self, offer: Offer) -> None:
         """Take over a record that is made soon. See `Guard.offer`."""
-        self._life.guard.offer(offer)
+        life = self._lives.get(os.getpid()) or self._life  # one call less, in the application's thread
+        life.guard.offer(offer)
 
     def hand_off(self, key: SpanKey) -> float:
         """Another process will end the span: do not close it here. How many seconds its START may still take."""
