@@ -2,11 +2,11 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 from contenders import ENDS_ONLY, Contender, everybody, span_processors, with_ends_only
-from drivers import OTLP, SENDS, Bare, Driver, prompt
+from drivers import OTLP, SENDS, Bare, Driver, Stock, available, prompt
 from harness import Figures, against, alone, percentile, repeated
 from plots import Plot
 from sizes import Sizes
@@ -29,23 +29,26 @@ def make(driver: Driver, spans: int, size: int = 0) -> float:
     return time.thread_time() - began
 
 
-class Cost(NamedTuple):
-    """Processor seconds of the application's threads: for bare spans, and for as many that are exported."""
-
-    bare: float
-    total: float
-
-
-def cost_in_turns(driver: Driver, bare: Driver, spans: int) -> Cost:
-    """In short turns, so that both meet the same caches, clock rates and neighbours."""
-    turns = [(make(bare, TURN), make(driver, TURN)) for _ in range(spans // TURN)]
-    return Cost(*map(sum, zip(*turns, strict=True)))
+def cost_in_turns(drivers: Sequence[Driver], spans: int) -> list[float]:
+    """Of each, in short turns, so that all meet the same caches, clock rates and neighbours."""
+    costs = dict.fromkeys(drivers, 0.0)
+    for turn in range(spans // TURN):
+        for driver in drivers if turn % 2 else reversed(drivers):  # nobody always comes after the same one
+            costs[driver] += make(driver, TURN)
+    return [*costs.values()]
 
 
-def cost_in_threads(threads: int, driver: Driver, bare: Driver) -> Cost:
-    with ThreadPoolExecutor(threads) as pool:
-        costs = [pool.submit(cost_in_turns, driver, bare, BURST // threads) for _ in range(threads)]
-        return Cost(*map(sum, zip(*(cost.result() for cost in costs), strict=True)))
+def added(threads: int, driver: Driver, others: Sequence[Driver], bursts: int) -> list[float]:
+    """Microseconds per span that the application spends on those of `driver`, and on top of that on the others'."""
+    costs = []
+    for _ in range(bursts + 1):  # the first warms up
+        with ThreadPoolExecutor(threads) as pool:
+            parts = [pool.submit(cost_in_turns, [driver, *others], BURST // threads) for _ in range(threads)]
+            bare, *totals = (sum(part) for part in zip(*(part.result() for part in parts), strict=True))
+        costs.append((bare, *(total - bare for total in totals)))
+        for other in others:
+            other.flush()
+    return [statistics.median(cost) / BURST * MICRO for cost in zip(*costs[1:], strict=True)]
 
 
 def caller(url: str, contender: Contender, bursts: int) -> Figures:
@@ -53,13 +56,14 @@ def caller(url: str, contender: Contender, bursts: int) -> Figures:
     driver, bare = contender.make(url), Bare()
     figures: Figures = {}
     for threads in (1, 4):
-        costs = []
-        for _ in range(bursts + 1):  # the first warms up
-            costs.append(cost_in_threads(threads, driver, bare))
-            driver.flush()
-        figures[f"bare {threads}"] = statistics.median(cost.bare for cost in costs[1:]) / BURST * MICRO
-        figures[f"added {threads}"] = statistics.median(cost.total - cost.bare for cost in costs[1:]) / BURST * MICRO
+        figures[f"bare {threads}"], figures[f"added {threads}"] = added(threads, bare, [driver], bursts)
     return figures
+
+
+def beside_stock(url: str, contender: Contender, bursts: int) -> Figures:
+    """What a span adds to its thread, as a multiple of what the stock processor adds that takes turns with it."""
+    _, ours, stock = added(1, Bare(), [contender.make(url), Stock(url)], bursts)
+    return {"beside": ours / stock}
 
 
 def calls(url: str, contender: Contender, bursts: int) -> Figures:
@@ -100,25 +104,31 @@ def process(url: str, contender: Contender, size: int, bursts: int) -> Figures:
 def callers(sizes: Sizes) -> Section:
     bursts = max(sizes.bursts // 2, 1)
     found = repeated(everybody(sizes), sizes.repetitions, lambda one: against(ZERO, caller, one, bursts)[0])
+    beside = repeated(
+        everybody(sizes) if available(OTLP) else [],
+        sizes.repetitions,
+        lambda one: against(ZERO, beside_stock, one, bursts)[0],
+    )
     clocks = repeated(span_processors(sizes), sizes.repetitions, lambda one: against(ZERO, calls, one, sizes.bursts)[0])
 
     def row(contender: Contender) -> tuple[Value, ...]:
         f = found[contender]
-        added = (f[f"added {threads}"] for threads in (1, 4))
+        costs = (f["added 1"], f["added 4"], f["bare 1"], beside.get(contender, {}).get("beside"))
         clock = clocks.get(contender, {})
-        return (contender.label, *added, f["bare 1"], *(clock.get(name) for name in ("p50", "p99", "p99.9")))
+        return (contender.label, *costs, *(clock.get(name) for name in ("p50", "p99", "p99.9")))
 
     rows = [row(contender) for contender in found]
-    added = {f"{threads} thread(s)": [row[threads // 4 + 1] for row in rows] for threads in (1, 4)}
+    series = {f"{threads} thread(s)": [row[threads // 4 + 1] for row in rows] for threads in (1, 4)}
     return Section(
         "Hot path: the caller",
         "Processor time in µs per span that starting and ending it costs the application's thread on top of the "
         "bare span (a provider without a processor), with 1 and 4 threads, zero latency. `scale-gp-beta` and the "
-        "asyncio queue make their own spans: theirs less the same bare span. *One call*: µs on the clock of one "
-        "`on_start` or `on_end` in a flat-out loop, with all senders busy.",
-        ("", "added, 1 thread", "added, 4 threads", "bare span", "one call p50", "p99", "p99.9"),
+        "asyncio queue make their own spans: theirs less the same bare span. *Beside stock*: what is added, as a "
+        "multiple of what stock + OTLP/HTTP adds that takes turns with it in the same process (for itself: a second "
+        "one). *One call*: µs on the clock of one `on_start` or `on_end` in a flat-out loop, with all senders busy.",
+        ("", "added, 1 thread", "added, 4 threads", "bare span", "beside stock", "one call p50", "p99", "p99.9"),
         rows,
-        {"caller": Plot("Added to the caller, per span", "µs of CPU", added, [one.label for one in found])},  # type: ignore[dict-item]
+        {"caller": Plot("Added to the caller, per span", "µs of CPU", series, [one.label for one in found])},  # type: ignore[dict-item]
     )
 
 
