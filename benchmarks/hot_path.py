@@ -38,32 +38,38 @@ def cost_in_turns(drivers: Sequence[Driver], spans: int) -> list[float]:
     return [*costs.values()]
 
 
-def added(threads: int, driver: Driver, others: Sequence[Driver], bursts: int) -> list[float]:
-    """Microseconds per span that the application spends on those of `driver`, and on top of that on the others'."""
+def bare_and_added(threads: int, drivers: Sequence[Driver], bursts: int) -> list[float]:
+    """Microseconds per span that the application spends on a bare span, and on top of that with each driver."""
+    all_drivers = [Bare(), *drivers]
     costs = []
     for _ in range(bursts + 1):  # the first warms up
         with ThreadPoolExecutor(threads) as pool:
-            parts = [pool.submit(cost_in_turns, [driver, *others], BURST // threads) for _ in range(threads)]
+            parts = [pool.submit(cost_in_turns, all_drivers, BURST // threads) for _ in range(threads)]
             bare, *totals = (sum(part) for part in zip(*(part.result() for part in parts), strict=True))
         costs.append((bare, *(total - bare for total in totals)))
-        for other in others:
-            other.flush()
+        for driver in drivers:
+            driver.flush()
     return [statistics.median(cost) / BURST * MICRO for cost in zip(*costs[1:], strict=True)]
 
 
 def caller(url: str, contender: Contender, bursts: int) -> Figures:
     """Microseconds per span that the application spends: on a bare span, and on top of it, in 1 and 4 threads."""
-    driver, bare = contender.make(url), Bare()
+    driver = contender.make(url)
     figures: Figures = {}
     for threads in (1, 4):
-        figures[f"bare {threads}"], figures[f"added {threads}"] = added(threads, bare, [driver], bursts)
+        figures[f"bare {threads}"], figures[f"added {threads}"] = bare_and_added(threads, [driver], bursts)
     return figures
 
 
 def beside_stock(url: str, contender: Contender, bursts: int) -> Figures:
-    """What a span adds to its thread, as a multiple of what the stock processor adds that takes turns with it."""
-    _, ours, stock = added(1, Bare(), [contender.make(url), Stock(url)], bursts)
-    return {"beside": ours / stock}
+    """What a span adds to its thread, as a multiple of what the stock processor adds that takes turns with it.
+
+    NaN where that one is not installed.
+    """
+    if not available(OTLP):
+        return {"beside": float("nan")}
+    _, added, added_by_stock = bare_and_added(1, [contender.make(url), Stock(url)], bursts)
+    return {"beside": added / added_by_stock}
 
 
 def calls(url: str, contender: Contender, bursts: int) -> Figures:
@@ -104,16 +110,12 @@ def process(url: str, contender: Contender, size: int, bursts: int) -> Figures:
 def callers(sizes: Sizes) -> Section:
     bursts = max(sizes.bursts // 2, 1)
     found = repeated(everybody(sizes), sizes.repetitions, lambda one: against(ZERO, caller, one, bursts)[0])
-    beside = repeated(
-        everybody(sizes) if available(OTLP) else [],
-        sizes.repetitions,
-        lambda one: against(ZERO, beside_stock, one, bursts)[0],
-    )
+    beside = repeated(everybody(sizes), sizes.repetitions, lambda one: against(ZERO, beside_stock, one, bursts)[0])
     clocks = repeated(span_processors(sizes), sizes.repetitions, lambda one: against(ZERO, calls, one, sizes.bursts)[0])
 
     def row(contender: Contender) -> tuple[Value, ...]:
         f = found[contender]
-        costs = (f["added 1"], f["added 4"], f["bare 1"], beside.get(contender, {}).get("beside"))
+        costs = (f["added 1"], f["added 4"], f["bare 1"], beside[contender]["beside"])
         clock = clocks.get(contender, {})
         return (contender.label, *costs, *(clock.get(name) for name in ("p50", "p99", "p99.9")))
 

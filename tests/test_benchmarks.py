@@ -11,7 +11,8 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from contenders import Contender  # noqa: E402
+import hot_path  # noqa: E402
+from contenders import Contender, ours  # noqa: E402
 from drivers import DRIVERS, OURS, SENDS, available  # noqa: E402
 from harness import against, rotated  # noqa: E402
 from plots import COLOURS, LEFT, RIGHT, WIDTH, Plot  # noqa: E402
@@ -46,6 +47,14 @@ def test_every_workload_has_a_table_and_a_row_for_ours(written: Path) -> None:
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert len(WORKLOADS) + 2 == len(titles)
     assert all(table(text, title) for title in titles)
+
+
+def test_without_the_stock_exporter_nothing_is_compared_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite runs with whatever is installed: the cell stays empty."""
+    monkeypatch.setattr(hot_path, "available", lambda name: False)
+    found = hot_path.beside_stock("", ours(), 1)["beside"]
+    section = Section("Title", "words", ("", "beside stock"), [("ours", found)], {})
+    assert table(section.text(), "Title")["ours"]["beside stock"] == "-"
 
 
 def test_what_was_measured_was_also_delivered(written: Path) -> None:
