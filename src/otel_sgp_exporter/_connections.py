@@ -121,7 +121,8 @@ class _DeadlineStream(httpcore.NetworkStream):
 
     def _write_out(self, timeout: float | None) -> None:
         buffer, self._unwritten = self._unwritten, b""
-        for start in range(0, len(buffer), _MOST_WRITE_BYTES):  # a write may wait for each of its calls
+        for start in range(0, len(buffer), _MOST_WRITE_BYTES):
+            # A write calls the system as often as it takes, and each call may wait as long as is left when it begins.
             piece = buffer[start : start + _MOST_WRITE_BYTES]
             self._stream.write(piece, _left(timeout, httpcore.WriteTimeout))
 

@@ -172,8 +172,8 @@ class ConcurrentBatchSpanProcessor(BatchSpanProcessor):
             if self._selection is not None and not self._selected(self._selection, phase, _key(context), span):
                 return
             # Others may change what is seen as soon as we return; all else can be read in a thread of ours.
-            record = ConcurrentBatchSpanProcessor._record  # not bound: one object less that is kept for a while
-            self._pipeline.offer((record, self, phase, context, span, span.name, attributes_of(span), links_of(span)))
+            make = ConcurrentBatchSpanProcessor._record  # not bound: one object less that is kept for a while
+            self._pipeline.offer((make, self, phase, context, span, span.name, attributes_of(span), links_of(span)))
         except Exception:
             self._complain()
 
