@@ -150,6 +150,19 @@ def test_a_clock_set_back_does_not_prolong_a_lease(spool: Spool, clock: Clock) -
     assert spans_of(spool.claim(1, MIB)) == [1]
 
 
+def test_a_lease_holds_for_who_read_the_clock_a_little_earlier(open_spool: Callable[..., Spool]) -> None:
+    """A process that waits for its turn comes with the time from before; a clock of another machine may be behind."""
+    behind = Clock()
+    behind.now -= 5
+    first, second = open_spool(), open_spool(clock=behind)
+    first.keep([end(1)])
+    claimed = first.claim(1, MIB)
+    assert second.claim(1, MIB) == []
+    second.forget([end(1, second=1)])
+    first.forget(claimed)
+    assert fragments(first.claim(1, MIB)) == [end(1, second=1).fragment]
+
+
 def test_order_survives_a_clock_that_is_set_back(spool: Spool, clock: Clock) -> None:
     """What is kept later comes later, whatever the clock says."""
     spool.keep([end(1), end(2)])

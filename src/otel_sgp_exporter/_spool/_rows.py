@@ -19,6 +19,8 @@ LEASE_SECONDS = 60.0
 """How long a claimed row is nobody else's. Whoever sends it must have given up before."""
 
 _LEASE_US = int(LEASE_SECONDS * 1e6)
+# Others read another clock, or this one before they waited for their turn: what they lease may end later than here.
+_CLOCKS_APART_US = _LEASE_US
 
 # kept_us is the wall clock in microseconds, made unique: a row's age and its place in the order. Vacuuming at each
 # commit keeps the file as small as what it holds.
@@ -184,7 +186,7 @@ class Rows:
 
     def _leased_us(self) -> tuple[int, int]:
         """When a lease that holds now can run out, from and to."""
-        return self._now_us + 1, self._now_us + _LEASE_US
+        return self._now_us + 1, self._now_us + _LEASE_US + _CLOCKS_APART_US
 
     def _used_bytes(self) -> int:
         """What the file will measure after the commit."""
