@@ -241,6 +241,19 @@ def test_spans_of_a_resource_that_is_too_large_are_named() -> None:
     assert str(MAX_ORIGIN_BYTES) in invalid.why
 
 
+@pytest.mark.parametrize("what", ["resource", "scope"])
+def test_spans_of_a_resource_or_scope_that_cannot_be_read_are_named_and_the_others_go_on(what: str) -> None:
+    """Its text is no UTF-8."""
+    broken = request_of(span(1), resource={"service.name": "unread" if what == "resource" else "test"})
+    broken.resource_spans[0].scope_spans[0].scope.name = "unread" if what == "scope" else "tests"
+    body = broken.SerializeToString().replace(b"unread", b"unrea\xff") + request_of(span(2)).SerializeToString()
+    invalid, record = records_of(decode(body, Encoding.PROTOBUF))
+    assert isinstance(invalid, Invalid)
+    assert invalid.span.startswith("0000000000000001 of trace 4bf92f35")
+    assert invalid.why == "its resource or scope is no message of OTLP"
+    assert isinstance(record, Record)
+
+
 def test_equal_resources_are_one_object() -> None:
     """The mapping works out an origin once for each object, and remembers a thousand of them."""
     first, second = only(request_of(span(1))), only(request_of(span(2)))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, cast
 
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
@@ -113,12 +114,17 @@ def records_of(spans: Iterable[Incoming | Invalid]) -> Iterator[Record | Invalid
             yield each
             continue
         span, resource, scope = each
-        if len(resource) + len(scope) > MAX_ORIGIN_BYTES:
+        origin_bytes = len(resource) + len(scope)
+        if origin_bytes > MAX_ORIGIN_BYTES:
             why = f"its resource and scope have more than {MAX_ORIGIN_BYTES} bytes"
             yield Invalid(named(span.trace_id, span.span_id), why)
-        else:
-            origin_bytes = len(resource) + len(scope)
-            yield _record(span, _remembered(_resource, resource), _remembered(_scope, scope), origin_bytes)
+            continue
+        try:
+            origin = _remembered(_resource, resource), _remembered(_scope, scope)
+        except DecodeError:
+            yield Invalid(named(span.trace_id, span.span_id), "its resource or scope is no message of OTLP")
+            continue
+        yield _record(span, *origin, origin_bytes)
 
 
 def _record(
