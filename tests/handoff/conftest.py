@@ -38,6 +38,7 @@ class Process(NamedTuple):
         return self.processor._pipeline._state
 
     def flush(self) -> None:
+        """A START that is not flushed may land on the END of another process, and stay there until that is repeated."""
         assert self.processor.flush(20_000).complete
 
 

@@ -195,7 +195,9 @@ def test_temporal_s_own_provider_is_one_like_any_other(sgp: DevServer, process: 
         providers.append(temporal.create_tracer_provider(shutdown_on_exit=False))
         providers[-1].add_span_processor(each.processor)
     span = providers[0].get_tracer("expenses").start_span("span", attributes={"a": 1})
-    with resume(through_json(handoff(span)), tracer_provider=providers[1]) as resumed:
+    token = through_json(handoff(span))
+    providers[0].force_flush()
+    with resume(token, tracer_provider=providers[1]) as resumed:
         assert resumed.get_span_context() == span.get_span_context()
     providers[1].force_flush()
     assert rows(sgp)["span"]["metadata"]["attributes"] == {"a": 1}
@@ -214,6 +216,7 @@ def test_spans_are_resumed_side_by_side_in_one_event_loop(sgp: DevServer, proces
     """Each task has its own current span, across awaits and in the tasks and threads that it starts."""
     one, two = process("one"), process("two")
     tokens = [handoff(one.tracer.start_span(f"span {number}")) for number in range(20)]
+    one.flush()
 
     async def finish(number: int) -> None:
         with resume(tokens[number], tracer_provider=two.provider):
@@ -225,7 +228,6 @@ def test_spans_are_resumed_side_by_side_in_one_event_loop(sgp: DevServer, proces
         await asyncio.gather(*(finish(number) for number in range(20)))
 
     asyncio.run(main())
-    one.flush()
     two.flush()
     found = rows(sgp)
     for number in range(20):
@@ -237,6 +239,7 @@ def test_a_cancelled_task_ends_its_span_as_canceled(sgp: DevServer, process: Mak
     """A cancelled activity did not succeed."""
     one, two = process("one"), process("two")
     token = handoff(one.tracer.start_span("span"))
+    one.flush()
 
     async def main() -> None:
         async def work() -> None:
@@ -274,14 +277,14 @@ def test_a_span_travels_on(sgp: DevServer, process: MakeProcess) -> None:
     """Handed off inside the block, it is not ended by it; the process that ended it has what all have said."""
     one, two, three = process("one"), process("two"), process("three")
     token = handoff(one.tracer.start_span("span", attributes={"one": 1}))
+    one.flush()
     with resume(token, tracer_provider=two.provider) as span:
         span.set_attribute("two", 2)
         token = through_json(handoff(span))
     assert two.beside.get_finished_spans() == ()
     with resume(token, tracer_provider=three.provider) as span:
         span.set_attribute("three", 3)
-    for each in (one, two, three):
-        each.flush()
+    three.flush()
     metadata = rows(sgp)["span"]["metadata"]
     assert metadata["attributes"] == {"one": 1, "two": 2, "three": 3}
     assert (metadata["started_in"], metadata["service_name"]) == ({"service.name": "one"}, "three")
@@ -364,11 +367,11 @@ def test_the_filter_s_decision_travels(sgp: DevServer, process: MakeProcess) -> 
         below = one.tracer.start_span("below noise", trace.set_span_in_context(noise))
     noise.update_name("renamed")  # of which the filter would think otherwise
     tokens = handoff(noise), handoff(below)
+    one.flush()
     with resume(tokens[0], tracer_provider=two.provider):
         two.tracer.start_span("also below noise").end()
     with resume(tokens[1], tracer_provider=two.provider):
         pass
-    one.flush()
     two.flush()
     found = rows(sgp)
     assert set(found) == {"request", "below noise", "also below noise"}
@@ -378,7 +381,9 @@ def test_the_filter_s_decision_travels(sgp: DevServer, process: MakeProcess) -> 
 def test_a_resumed_span_is_asked_no_filter(sgp: DevServer, process: MakeProcess) -> None:
     """SGP shows it as running: nobody may leave it out now."""
     one, two = process("one"), process("two", span_filter=agent_spans)
-    with resume(handoff(one.tracer.start_span("GET", kind=SpanKind.CLIENT)), tracer_provider=two.provider):
+    token = handoff(one.tracer.start_span("GET", kind=SpanKind.CLIENT))
+    one.flush()
+    with resume(token, tracer_provider=two.provider):
         pass
     two.flush()
     assert rows(sgp)["GET"]["end_timestamp"]
@@ -425,6 +430,7 @@ def test_a_cancelled_activity_in_a_thread_ends_its_span_as_canceled(sgp: DevServ
     exceptions = pytest.importorskip("temporalio.exceptions", reason="needs the dev extra")
     one, two = process("one"), process("two")
     token = handoff(one.tracer.start_span("span"))
+    one.flush()
     with pytest.raises(exceptions.CancelledError), resume(token, tracer_provider=two.provider):
         raise exceptions.CancelledError("the workflow was cancelled")
     two.flush()
