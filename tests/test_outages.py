@@ -212,7 +212,8 @@ def test_spans_open_at_shutdown_are_closed_as_cancelled(server: StubServer, trac
 
 def test_memory_of_a_dead_backend_is_bounded_in_bytes(traced: Traced) -> None:
     """Whatever is offered, no more than the budget is held; STARTs go first, then ENDs, roots last."""
-    provider, processor = traced("http://127.0.0.1:1", max_queue_bytes=300_000, max_export_batch_size=5)
+    few_in_flight = {"max_concurrent_exports": 1, "max_export_batch_size": 5}  # what is in flight is not given up
+    provider, processor = traced("http://127.0.0.1:1", max_queue_bytes=300_000, **few_in_flight)
     tracer = provider.get_tracer("t")
     for _ in range(50):
         with tracer.start_as_current_span("root"):
