@@ -96,6 +96,14 @@ def test_a_request_never_outlives_the_budget() -> None:
     assert all(sent.deadline <= 1000 + 4 for sent in run.transport.attempts)
 
 
+def test_the_last_attempt_has_time_for_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is cut off after milliseconds may be applied all the same, and nobody would know."""
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    run = Run(lambda sent: 500, records(1), budget_seconds=7.6)
+    assert run.clock.waits == [0.5, 1, 2]  # after four seconds more there would be a tenth of a second
+    assert run.ended(BUDGET_SPENT) == {"0"}
+
+
 def test_retry_after_returns_the_batch_for_all_to_wait() -> None:
     """Silence is the gate's business: nobody holds a batch meanwhile."""
     run = Run(lambda sent: 503, records(2), headers={"retry-after": "7"})

@@ -142,7 +142,7 @@ class Delivery:
                 if has_settled or self.clock() + least_seconds >= terms.deadline():
                     yield Returned([*request, *requests.rest()], _HELD_BACK)
                     return
-            remaining, verdict = yield from self._until_answered(request, terms, is_first=not number)
+            remaining, verdict = yield from self._until_answered(request, terms, least_seconds, is_first=not number)
             if not remaining:
                 continue
             if verdict.action is Action.DONE:
@@ -189,7 +189,7 @@ class Delivery:
             _shortened(record, self.max_request_bytes - ENVELOPE_BYTES)
 
     def _until_answered(
-        self, records: Sequence[Record], terms: Terms, *, is_first: bool
+        self, records: Sequence[Record], terms: Terms, least_seconds: float, *, is_first: bool
     ) -> Generator[Event, None, tuple[Sequence[Record], Verdict]]:
         """Attempt until there is an answer to act on; returns it, with those records that are still to be settled."""
         key_is_new, verdict = False, _HELD_BACK
@@ -209,7 +209,7 @@ class Delivery:
             yield Failed(records, verdict)
             if verdict.retry_after_seconds is not None:
                 return records, verdict
-            if self.clock() + backoff >= terms.deadline():
+            if self.clock() + backoff + least_seconds >= terms.deadline():
                 yield Settled(records, Ending(Outcome.DROPPED, verdict.reason), verdict.why)
                 return (), verdict
             terms.wait(backoff)
