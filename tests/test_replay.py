@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from otel_sgp_exporter._outcome import Reply
 from otel_sgp_exporter._record import Phase, Record
 from otel_sgp_exporter._replay import ReplayResult, add_arguments, replay, run
 from otel_sgp_exporter._spool import LEASE_SECONDS, Spool
-from support import TRACE_ID, Answer, Request, StubServer
+from support import TRACE_ID, Answer, Request, StubServer, nobody
 
 MIB = 1024 * 1024
 ACCOUNT = "account-for-tests"
@@ -264,6 +265,41 @@ def test_the_command_fails_when_another_process_has_the_spans(
     """They may yet be delivered, but not by us."""
     spool_with(tmp_path, server.url, range(2)).claim(1, MIB)
     assert command() == (1, "1 of 2 spans\n1 span delivered.\n1 span left: another process is sending them.\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs POSIX users")
+@pytest.mark.parametrize(
+    ("mode_of", "mode", "said"),
+    [
+        ("directory", 0o700, "There may be more: the spool cannot be opened: [Errno 13] Permission denied"),
+        ("file", 0o600, "There may be more: the spool cannot be opened: [Errno 13] Permission denied"),
+        ("file", 0o644, "2 spans left: the spool cannot hand out spans: attempt to write a readonly database"),
+    ],
+)
+def test_the_command_fails_when_the_spool_is_another_user_s(
+    server: StubServer, command: Callable[..., tuple[int, str]], mode_of: str, mode: int, said: str
+) -> None:
+    """What cannot be looked at is not delivered."""
+    if os.geteuid():
+        pytest.skip("only root can be somebody else")
+    with tempfile.TemporaryDirectory() as directory:  # pytest's own is for nobody else
+        os.chmod(directory, 0o755)
+        spool = spool_with(Path(directory), server.url, range(2))
+        os.chmod(directory if mode_of == "directory" else spool.path, mode)
+        with nobody():
+            status, output = command("--spool-dir", directory, "--endpoint", server.url)
+    assert status == 1
+    assert output.startswith(f"0 spans delivered.\n{said}")
+
+
+def test_the_command_fails_when_the_spool_was_corrupt(
+    tmp_path: Path, server: StubServer, command: Callable[..., tuple[int, str]]
+) -> None:
+    """What was in it is still to be had by other means."""
+    spool_with(tmp_path, server.url, range(2)).path.write_bytes(b"?" * 5000)
+    status, output = command()
+    assert status == 1
+    assert "There may be more: the spool cannot deliver what was in it: it was corrupt" in output
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import sqlite3
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from otel_sgp_exporter._record import Phase, Record, snapshot
 from otel_sgp_exporter._spool import LEASE_SECONDS, Spool, _file
 from otel_sgp_exporter._spool._file import SharedFile
-from support import TRACE_ID, ended_span
+from otel_sgp_exporter._spool._rows import KEEP, OVERTAKE, REFUSE
+from support import TRACE_ID, ended_span, nobody
 
 ENDPOINT, ACCOUNT = "https://sgp.example", "account"
 MIB = 1024 * 1024
@@ -431,12 +433,14 @@ def test_a_full_spool_is_said_once_until_there_is_room_again(
     spool.forget(spool.claim(1000, MIB))
     spool.keep([end(1)])
     assert [record.getMessage() for record in caplog.records] == [
-        f"The spool {spool.path} cannot hold more: the oldest spans are given up",
-        f"The spool {spool.path} can hold more again",
+        f"The spool {spool.path} cannot hold everything: its oldest spans are given up",
+        f"The spool {spool.path} can hold everything again",
     ]
 
 
-def test_what_is_too_old_is_given_up_and_counted(open_spool: Callable[..., Spool], clock: Clock) -> None:
+def test_what_is_too_old_is_given_up_said_and_counted(
+    open_spool: Callable[..., Spool], clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     """By whoever comes next, to keep or to claim."""
     spool = open_spool(max_age_seconds=100)
     spool.keep([end(1)])
@@ -444,6 +448,7 @@ def test_what_is_too_old_is_given_up_and_counted(open_spool: Callable[..., Spool
     spool.keep([end(2)])
     clock.now += 60
     assert (spans_of(spool.claim(9, MIB)), spool.evicted) == ([2], 1)
+    assert caplog.messages == [f"The spool {spool.path} cannot hold everything: its oldest spans are given up"]
     clock.now += 60
     spool.keep([end(3)])
     assert (dict(spool.counts()), spool.evicted) == ({spool.destination: 1}, 2)
@@ -493,6 +498,16 @@ def test_refused_spans_make_room_first(open_spool: Callable[..., Spool], clock: 
     assert read(spool, "SELECT count(*) FROM refused") == [(0,)]
 
 
+@pytest.mark.parametrize("statement", [KEEP, OVERTAKE, REFUSE])
+def test_no_fragment_goes_through_a_temporary_file(spool: Spool, statement: str) -> None:
+    """SQLite would write it to a directory of its own choice, and fail where it may write to none."""
+    spool.keep([end(1)])
+    program = read(spool, re.sub(r":\w+", "1", f"EXPLAIN {statement}"))
+    steps = {step for _, step, *_ in program}
+    assert "Insert" in steps
+    assert not {step for step in steps if "Ephemeral" in str(step)}
+
+
 # Permissions and failures.
 
 
@@ -525,17 +540,6 @@ def test_a_directory_that_cannot_be_made_is_said_once(spool: Spool, caplog: pyte
     assert second == f"The spool {spool.path} can keep spans again"
 
 
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Root may write everywhere, so be somebody else for a while."""
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(65534)
-    yield
-    if is_root:
-        os.seteuid(0)
-
-
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs POSIX users")
 def test_a_read_only_directory_keeps_nothing(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
     """The caller hears that nothing was kept, and counts it."""
@@ -548,12 +552,36 @@ def test_a_read_only_directory_keeps_nothing(spool: Spool, caplog: pytest.LogCap
 def test_a_locked_file_keeps_nothing_and_loses_nothing(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever holds the lock for seconds is waited for only so long; nobody is told that a span is gone."""
     monkeypatch.setattr(_file, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(_file, "_LOCKED_OUT_SECONDS", 0.0)
     spool.keep([end(1)])
     with closing(sqlite3.connect(spool.path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         assert (spool.keep([end(2)]), spool.claim(1, MIB), spool.pending()) == ([], [], False)
         spool.forget([end(1)])
     assert spans_of(spool.claim(9, MIB)) == [1]
+
+
+def test_a_lock_that_is_not_released_is_waited_for_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else senders would do nothing else, with a backend in good health. Only what would be lost waits all the same."""
+    monkeypatch.setattr(_file, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(_file, "_LOCKED_OUT_SECONDS", 60.0)
+    tried: list[object] = []
+    transact = SharedFile._transact
+    monkeypatch.setattr(SharedFile, "_transact", lambda *arguments: tried.append(arguments) or transact(*arguments))
+    spool.keep([end(1)])
+    with closing(sqlite3.connect(spool.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert spool.claim(1, MIB) == []
+        assert len(tried) > 1
+        tried.clear()
+        spool.overtake([end(1)])
+        spool.forget([end(1)])
+        assert spool.claim(1, MIB) == []
+        assert tried == []
+        assert spool.keep([end(2)]) == []
+        assert len(tried) > 1
+    assert spans_of(spool.keep([end(3)])) == [3]
+    assert spans_of(spool.claim(9, MIB)) == [1, 3]
 
 
 def test_a_lock_that_is_soon_released_costs_only_a_pause(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -674,6 +702,26 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     for process in running.started:
         process.kill()
         process.communicate()
+
+
+def test_processes_that_find_a_corrupt_file_at_once_keep_everything(tmp_path: Path, processes: Processes) -> None:
+    """None of them moves the new file of another aside."""
+    script = """
+        for number in map(int, sys.stdin):
+            spool = Spool(f"{sys.argv[1]}/{number}", endpoint=ENDPOINT, account_id=ACCOUNT)
+            print(*spans_of(spool.keep([end(os.getpid())])) or [spool.trouble], flush=True)
+        """
+    workers = [processes.start(script) for _ in range(3)]
+    for number in range(100):
+        spool = Spool(tmp_path / str(number), endpoint=ENDPOINT, account_id=ACCOUNT)
+        spool.path.parent.mkdir()
+        spool.path.write_bytes(b"?" * 5000)
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write(f"{number}\n")
+            worker.stdin.flush()
+        assert [line_of(worker) for worker in workers] == [f"{worker.pid}\n" for worker in workers]
+        assert sorted(spans_of(spool.claim(9, MIB))) == sorted(worker.pid for worker in workers)
 
 
 def line_of(process: subprocess.Popen[str]) -> str:

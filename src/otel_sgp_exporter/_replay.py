@@ -31,7 +31,7 @@ class ReplayResult(NamedTuple):
         refused: Spans that it never will; they are in the spool's table `refused`.
         left: Spans still in the spool, those included that another process is sending.
         elsewhere: Spans for other endpoints and accounts, by these.
-        why: What ended the replay early; empty when nothing did.
+        why: What ended the replay early, or what the spool could not do; empty when all went well.
     """
 
     delivered: int
@@ -90,7 +90,7 @@ class _Replay:
             self._why = ""
         elsewhere = dict(self._spool.counts())
         left = elsewhere.pop(self._spool.destination, 0)
-        return ReplayResult(self._delivered, self._refused, left, elsewhere, self._why)
+        return ReplayResult(self._delivered, self._refused, left, elsewhere, self._why or self._spool.trouble)
 
     def _be_patient(self) -> None:
         self._give_up_at = self._delivery.clock() + self._patience_seconds
@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> int:
         exporter.shutdown()
     for line in _summary(result):
         progress.say(line)
-    return 1 if result.left or result.refused else 0
+    return 1 if result.left or result.refused or result.why else 0
 
 
 def _summary(result: ReplayResult) -> list[str]:
@@ -153,6 +153,8 @@ def _summary(result: ReplayResult) -> list[str]:
         lines.append(f"{_spans(result.refused)} refused by SGP, now in the spool's table `refused`.")
     if result.left:
         lines.append(f"{_spans(result.left)} left: {result.why or 'another process is sending them'}.")
+    elif result.why:
+        lines.append(f"There may be more: {result.why}.")
     return lines + [f"{_spans(count)} for {destination}." for destination, count in result.elsewhere.items()]
 
 

@@ -18,11 +18,19 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 _logger = logging.getLogger(__package__)
 
 _BUSY_SECONDS = 10.0
 _LOCKED = "database is locked"  # SQLITE_BUSY; error codes are there from Python 3.11 on only
+_MOVED = ("unable to open database file", "disk I/O error")  # what SQLite says when another process does so meanwhile
 _LOCKED_SECONDS = 0.05
+_LOCKED_OUT_SECONDS = 1.0
+_ATTEMPTS = 3
 _MAX_CORRUPT_FILES = 9
 _CHANGE_COUNTER_AT = 24  # in the header of a SQLite file
 
@@ -57,23 +65,24 @@ class SharedFile:
     def __init__(self, path: Path, schema: str) -> None:
         self.path = path
         self._schema = schema
-        self._troubles: set[str] = set()
+        self._troubles: dict[str, str] = {}
+        self._locked_until = 0.0  # after somebody held the lock for too long
+
+    @property
+    def trouble(self) -> str:
+        """What cannot be done and why, as far as anybody has tried; empty when everything can."""
+        return "; ".join(f"the spool cannot {what}: {trouble}" for what, trouble in self._troubles.items())
 
     def run(self, what: str, operation: Callable[[sqlite3.Connection], T], *, create: bool = False) -> T | None:
         """What `operation` returns, once it is committed; None if it fails, or if there is no file to look into.
 
-        `what` completes "cannot ..." in the log.
+        `what` completes "cannot ..." in the log. Where the file may be made, something would be lost: then a lock is
+        waited for however long the others have waited.
         """
-        if not create and not os.path.exists(self.path):
+        if not create and self.version() is None:
             return None
         try:
-            try:
-                result = self._transact_in_turn(operation)
-            except sqlite3.DatabaseError as error:
-                if not _is_corrupt(error):
-                    raise
-                _logger.error("%s is corrupt, it is moved aside and begun anew: %s", self.path, error)
-                result = self._transact_in_turn(operation)
+            result = self._transact_in_sound_file(operation, patient=create)
         except (sqlite3.Error, OSError) as error:
             self.note(what, str(error))
             return None
@@ -87,29 +96,57 @@ class SharedFile:
             with _alone(), open(self.path, "rb", buffering=0) as file:
                 status = os.fstat(file.fileno())
                 file.seek(_CHANGE_COUNTER_AT)
-                return status.st_ino, status.st_mtime_ns, file.read(4)
-        except (sqlite3.Error, OSError):
+                version = status.st_ino, status.st_mtime_ns, file.read(4)
+        except FileNotFoundError:
+            version = None
+        except (sqlite3.Error, OSError) as error:
+            self.note("be opened", str(error))
             return None
+        self.note("be opened", None)
+        return version
 
     def note(self, what: str, trouble: str | None) -> None:
         """Log that `what` cannot be done because of `trouble`, or can be done again; only when that is new."""
         if trouble is not None and what not in self._troubles:
-            self._troubles.add(what)
+            self._troubles[what] = trouble
             _logger.error("The spool %s cannot %s: %s", self.path, what, trouble)
-        elif trouble is None and what in self._troubles:
-            self._troubles.discard(what)
+        elif trouble is None and self._troubles.pop(what, None) is not None:
             _logger.warning("The spool %s can %s again", self.path, what)
 
-    def _transact_in_turn(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+    def _transact_in_sound_file(self, operation: Callable[[sqlite3.Connection], T], *, patient: bool) -> T:
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                return self._transact_in_turn(operation, patient=patient)
+            except FileNotFoundError:  # another process has just moved it aside
+                if not attempts_left:
+                    raise
+            except sqlite3.DatabaseError as error:
+                if not attempts_left or not (_is_corrupt(error) or str(error) in _MOVED):
+                    raise
+                if _is_corrupt(error):
+                    _logger.error("%s is corrupt, it is moved aside and begun anew: %s", self.path, error)
+                    self._troubles["deliver what was in it"] = f"it was corrupt ({error}) and lies beside the new one"
+        raise AssertionError("the last attempt returns or raises")
+
+    def _transact_in_turn(self, operation: Callable[[sqlite3.Connection], T], *, patient: bool) -> T:
         # SQLite would wait in here, but in ever longer steps, so that of many processes some come last for seconds;
         # and it would do so under our lock, which a fork waits for.
-        give_up_at = time.monotonic() + _BUSY_SECONDS
+        began = time.monotonic()
+        if began < self._locked_until and not patient:
+            raise sqlite3.OperationalError(_LOCKED)  # else senders would do nothing but wait for it
+        give_up_at = began if self._locked_until and not patient else began + _BUSY_SECONDS
         while True:
             try:
-                return self._transact(operation)
+                result = self._transact(operation)
             except sqlite3.OperationalError as error:
-                if str(error) != _LOCKED or time.monotonic() >= give_up_at:
+                if str(error) != _LOCKED:
                     raise
+                if time.monotonic() >= give_up_at:
+                    self._locked_until = time.monotonic() + _LOCKED_OUT_SECONDS
+                    raise
+            else:
+                self._locked_until = 0.0
+                return result
             time.sleep(random.uniform(0, _LOCKED_SECONDS))  # noqa: S311  # no secret hangs on it
 
     def _transact(self, operation: Callable[[sqlite3.Connection], T]) -> T:
@@ -140,12 +177,13 @@ class SharedFile:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     def _set_aside(self, inode: int) -> None:
-        """Rename the file, unless another process has done so and begun a new one."""
-        if os.stat(self.path).st_ino != inode:
-            return
-        names = [f"{self.path}.corrupt-{number}" for number in range(1, _MAX_CORRUPT_FILES + 1)]
-        # No journal is left to move: SQLite plays it back, or deletes it, before it can tell that the file is corrupt.
-        os.replace(self.path, next((name for name in names if not os.path.exists(name)), names[-1]))
+        """Rename the file, unless another process has done so."""
+        with _one_process(self.path.parent):
+            if os.stat(self.path).st_ino != inode:
+                return
+            names = [f"{self.path}.corrupt-{number}" for number in range(1, _MAX_CORRUPT_FILES + 1)]
+            # No journal is left to move: SQLite plays it back, or deletes it, before it can tell that it is corrupt.
+            os.replace(self.path, next((name for name in names if not os.path.exists(name)), names[-1]))
 
 
 @contextmanager
@@ -156,6 +194,21 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         one_operation.release()
+
+
+@contextmanager
+def _one_process(directory: Path) -> Iterator[None]:
+    """At a time, where the system and the volume know such locks."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_corrupt(error: sqlite3.DatabaseError) -> bool:

@@ -57,7 +57,8 @@ WHERE +destination = ? AND leased_until_us NOT BETWEEN ? AND ? ORDER BY kept_us 
 """
 LEASE = "UPDATE ends SET lease = ?, leased_until_us = ? WHERE kept_us = ?"
 
-# What may become of the row of a span that has come to an end.
+# What may become of the row of a span that has come to an end. (No INSERT ... SELECT: SQLite would put the fragment
+# into a temporary file of its own, elsewhere.)
 FORGET = """
 DELETE FROM ends WHERE kept_us = :kept_us AND ended_at <= :ended_at
 AND (lease IS :lease OR leased_until_us NOT BETWEEN :leased_us AND :longest_leased_us)
@@ -67,8 +68,8 @@ OVERTAKE = (
 )
 RELEASE = "UPDATE ends SET lease = NULL, leased_until_us = 0 WHERE kept_us = :kept_us AND lease = :lease"
 REFUSE = """
-INSERT INTO refused SELECT max(:now_us, coalesce(max(refused_us) + 1, 0)),
-    :destination, :trace_id, :span_id, :why, :fragment FROM refused
+INSERT INTO refused VALUES (max(:now_us, (SELECT coalesce(max(refused_us) + 1, 0) FROM refused)),
+    :destination, :trace_id, :span_id, :why, :fragment)
 """
 
 PENDING = "SELECT 1 FROM ends WHERE destination = ? LIMIT 1"

@@ -73,8 +73,8 @@ class Spool:
             return []
         evicted = self.evicted
         kept = self._run("keep spans", keep, create=True) or []
-        if kept:
-            self._file.note("hold more", "the oldest spans are given up" if self.evicted > evicted else None)
+        if kept and self.evicted == evicted:
+            self._file.note("hold everything", None)
         return kept
 
     def claim(self, max_records: int, max_bytes: int) -> list[Record]:
@@ -126,6 +126,11 @@ class Spool:
             self._empty_version = version
         return bool(found)
 
+    @property
+    def trouble(self) -> str:
+        """What cannot be done at the moment, and why; empty when nothing went wrong."""
+        return self._file.trouble
+
     def counts(self) -> Mapping[str, int]:
         """How many ENDs are here, by destination."""
         return self._run("be read", Rows.counts) or {}
@@ -142,6 +147,7 @@ class Spool:
 
         result, evicted = self._file.run(what, transaction, create=create) or (None, 0)
         if evicted:
+            self._file.note("hold everything", "its oldest spans are given up")
             with one_operation:
                 self.evicted += evicted
         return result
