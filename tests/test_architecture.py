@@ -20,6 +20,7 @@ ROWS = (
     ("_joining", "_token"),
     ("_pipeline", "_metrics", "_selection"),
     ("_senders",),
+    ("_turns",),
     ("_guard",),
     ("_state", "_journal"),
     ("_rescue",),

@@ -1,14 +1,18 @@
 """The processor with a spool: what an outage or the end of the process left behind arrives later."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from otel_sgp_exporter import ConcurrentBatchSpanProcessor
-from support import Answer, Request, StubServer, upserts, wait_until
+from otel_sgp_exporter import ConcurrentBatchSpanProcessor, SGPSpanExporter
+from otel_sgp_exporter._lanes import REASSERT_SECONDS
+from otel_sgp_exporter._record import Phase, snapshot
+from otel_sgp_exporter._spool import Spool
+from support import Answer, Request, StubServer, ended_span, settings, upserts, wait_until
 
 Traced = Callable[..., tuple[TracerProvider, ConcurrentBatchSpanProcessor]]
 
@@ -34,6 +38,22 @@ def test_ends_that_shutdown_could_not_deliver_are_spooled_and_sent_by_the_next_p
         provider.get_tracer("t").start_span("new").end()
         wait_until(lambda: sum(name.startswith("kept") for name in (i["name"] for i in server.items)) == 30)
         assert {tuple(arrived) for arrived in upserts(server.items).values()} == {("end",), ("start", "end")}
+
+
+def test_a_process_that_is_never_idle_sends_them_too(traced: Traced, server: StubServer, tmp_path: Path) -> None:
+    """Between its own batches: in a service there is always a span that lingers."""
+    exporter = SGPSpanExporter(**settings(server.url))
+    left = snapshot(Phase.END, ended_span(7, "left behind"))
+    assert left is not None
+    exporter.delivery.seal(left)
+    exporter.spool_in(tmp_path).keep([left])
+    provider, _ = traced(server.url, schedule_delay_millis=50, spool=tmp_path)
+
+    def has_arrived() -> bool:
+        provider.get_tracer("t").start_span("span").end()
+        return any("left behind" in request.names for request in server.requests)
+
+    wait_until(has_arrived)
 
 
 def test_ends_whose_budget_is_spent_are_spooled(traced: Traced, tmp_path: Path) -> None:
@@ -90,6 +110,42 @@ def test_what_is_in_flight_when_the_deadline_comes_is_on_disk_before_shutdown_re
         release.set()
 
 
+def test_an_end_that_waits_for_its_start_is_sent_by_nobody_while_that_may_still_arrive(
+    traced: Traced, tmp_path: Path
+) -> None:
+    """Else the START, which the server has in hand, would land on it: the span would show as running for good."""
+    release = threading.Event()
+    with StubServer(lambda request: Answer(after=lambda: release.wait(20))) as server:
+        provider, processor = traced(server.url, spool=tmp_path)
+        span = provider.get_tracer("t").start_span("span")
+        wait_until(lambda: processor._pipeline._state.window.in_flight == 1)
+        span.end()
+        processor.shutdown(1000)
+        release.set()
+
+        def claimed(seconds_later: float) -> int:
+            address = {"endpoint": server.url, "account_id": settings(server.url)["account_id"]}
+            spool = Spool(tmp_path, **address, clock=lambda: time.time() + seconds_later)
+            return len(spool.claim(9, 1_000_000))
+
+        request_seconds = processor.span_exporter.config.timeout_millis / 1000
+        assert claimed(0) == claimed(request_seconds) == 0
+        assert claimed(request_seconds + REASSERT_SECONDS) == 1
+
+
+def test_what_is_still_being_sent_at_shutdown_is_said(traced: Traced, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a spool nobody will ever know what became of it."""
+    release = threading.Event()
+    with StubServer(lambda request: Answer(after=lambda: release.wait(20))) as server:
+        provider, processor = traced(server.url, max_export_batch_size=10, start_delay_millis="off")
+        for _ in range(30):
+            provider.get_tracer("t").start_span("span").end()
+        wait_until(lambda: processor._pipeline._state.window.in_flight == 3)
+        processor.shutdown(200)
+        release.set()
+    assert caplog.messages[0].startswith("30 spans were still being sent at shutdown: ")
+
+
 def test_what_comes_back_while_shutdown_puts_the_rest_on_disk_is_put_there_too(traced: Traced, tmp_path: Path) -> None:
     """Nobody would take it from the queue any more."""
     busy, answer = threading.Event(), threading.Event()
@@ -109,8 +165,8 @@ def test_what_comes_back_while_shutdown_puts_the_rest_on_disk_is_put_there_too(t
         pipeline = processor._pipeline
         keep = pipeline._keep
 
-        def slow_keep(records: object) -> object:
-            kept = keep(records)  # type: ignore[arg-type]
+        def slow_keep(records: object, deadline: float) -> object:
+            kept = keep(records, deadline)  # type: ignore[arg-type]
             answer.set()
             wait_until(lambda: not pipeline._senders.in_flight)
             return kept

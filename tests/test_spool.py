@@ -144,6 +144,18 @@ def test_what_is_claimed_is_nobody_elses_until_the_lease_is_over(
     assert spans_of(open_spool().claim(1, MIB)) == [1]
 
 
+def test_what_is_held_is_nobody_s_until_then(spool: Spool, open_spool: Callable[..., Spool], clock: Clock) -> None:
+    """A START of its span may land on it. No longer than a lease, and not when the span is delivered meanwhile."""
+    spool.keep([end(number) for number in (1, 2, 3)], {(TRACE_ID, 1): 10.0, (TRACE_ID, 2): 1000.0, (TRACE_ID, 3): 10.0})
+    spool.keep([end(1, second=1)])
+    assert open_spool().claim(9, MIB) == []
+    spool.forget([end(3)])
+    clock.now += 11
+    assert fragments(open_spool().claim(9, MIB)) == [end(1, second=1).fragment]
+    clock.now += LEASE_SECONDS
+    assert sorted(spans_of(open_spool().claim(9, MIB))) == [1, 2]
+
+
 def test_a_clock_set_back_does_not_prolong_a_lease(spool: Spool, clock: Clock) -> None:
     """A lease that ends later than any lease can is void."""
     spool.keep([end(1)])

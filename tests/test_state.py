@@ -5,13 +5,15 @@ import time
 import pytest
 
 from otel_sgp_exporter._config import ProcessorConfig
-from otel_sgp_exporter._delivery import Returned, Settled
+from otel_sgp_exporter._delivery import Failed, Returned, Settled
 from otel_sgp_exporter._guard import Guard
-from otel_sgp_exporter._outcome import DELIVERED, Action, DropReason, Verdict
+from otel_sgp_exporter._lanes import REASSERT_SECONDS
+from otel_sgp_exporter._outcome import DELIVERED, Action, DropReason, Ending, Outcome, Verdict
 from otel_sgp_exporter._record import Phase, Record, snapshot
 from otel_sgp_exporter._state import State
 from support import ended_span
 
+CLOSED = Ending(Outcome.DROPPED, DropReason.CLOSED)
 UNREACHABLE = Verdict(Action.RETRY, why="nobody there", reason=DropReason.BUDGET_SPENT)
 
 
@@ -32,6 +34,22 @@ def test_what_a_sender_returns_to_a_closed_pipeline_is_counted(phase: Phase) -> 
     state.happened(Returned(taken[0], UNREACHABLE), 2)
     stats = state.stats()
     assert (stats.pending, stats.dropped) == (0, 1)
+
+
+def test_an_end_is_held_while_another_record_of_its_span_may_still_be_applied() -> None:
+    """Whether that is in flight, or was not answered."""
+    state = State(ProcessorConfig.from_env(schedule_delay_millis=1))
+    first, second = record(Phase.END, 1), record(Phase.END, 2)
+    state.admit(record(Phase.START, 1), 0)
+    taken = state.take(1, 1_000_000)
+    assert taken is not None
+    state.admit(first, 1)
+    state.admit(second, 1)
+    assert state.held([first, second], 2, 10) == {first.key: 10 + REASSERT_SECONDS}
+    state.happened(Failed(taken[0], Verdict(Action.RETRY, why="timed out", unclear=True)), 3)
+    state.happened(Settled(taken[0], CLOSED), 3)
+    assert state.held([first, second], 4, 10) == {first.key: REASSERT_SECONDS - 1}
+    assert state.held([first, second], 3 + REASSERT_SECONDS, 10) == {}
 
 
 def in_flight(state: State, count: int) -> list[Record]:

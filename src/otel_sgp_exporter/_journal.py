@@ -57,13 +57,19 @@ class Journal:
             self._refusals[event.ending.reason] = event.why
         self._losses(lost, factor=10)
 
-    def closed(self, lost: Mapping[DropReason, int], unconfirmed: int) -> None:
-        """The last word: what was lost and not said yet."""
+    def closed(self, lost: Mapping[DropReason, int], unconfirmed: int, in_doubt: int) -> None:
+        """The last word: what was lost and not said yet, or may be."""
         if unconfirmed:
             say(
                 logging.WARNING,
                 "%d delivered spans may show as running again: a START of theirs was not answered and may arrive late.",
                 unconfirmed,
+            )
+        if in_doubt:
+            say(
+                logging.ERROR,
+                "%d spans were still being sent at shutdown: they are lost if SGP has not got them.",
+                in_doubt,
             )
         self._losses({reason: count for reason, count in lost.items() if count > self._said.get(reason, 0)}, factor=1)
 

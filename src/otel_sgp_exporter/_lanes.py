@@ -230,6 +230,13 @@ class Lanes:
         """For how many seconds such a START may still be applied."""
         return max(self._unclear.get(key, now) - now, 0.0)
 
+    def outruns(self, end: Record, now: float, request_seconds: float) -> float:
+        """For how many seconds another record of that span may still be applied: it is in flight, or was unclear."""
+        ahead = self._in_flight.get(end.key)
+        if ahead is not None and ahead is not end:
+            return request_seconds + REASSERT_SECONDS
+        return self.expects_start(end.key, now)
+
     def has_start(self, key: SpanKey) -> bool:
         """True when the START of that span is here, queued or in flight."""
         record = self._starts.get(key) or self._in_flight.get(key)

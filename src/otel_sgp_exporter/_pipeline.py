@@ -16,7 +16,7 @@ from ._guard import Guard, Offer, Reentered
 from ._journal import Journal
 from ._ledger import FlushResult, Stats
 from ._outcome import SPOOLED
-from ._record import Record, SpanKey
+from ._record import END, Record, SpanKey
 from ._rescue import keep_undelivered
 from ._senders import Senders
 from ._spool import Spool
@@ -142,13 +142,15 @@ class Pipeline:
             return _INTERRUPTED
 
     def _close(self, timeout_seconds: float) -> FlushResult:
+        # Putting on disk what cannot be delivered takes time, too: for what waits, then for what is in flight.
+        spooling_seconds = timeout_seconds * _SPOOLING_SHARE if self._spool else 0.0
         with self._guard.up_to_date() as state:
             first = not self._senders.closing.is_set()
-            self._life.close_deadline = min(self._life.close_deadline, self._clock() + timeout_seconds)
+            deadline = self._clock() + timeout_seconds - spooling_seconds / 2
+            self._life.close_deadline = min(self._life.close_deadline, deadline)
             self._senders.closing.set()
             state.end(self._clock())
-        # Putting on disk what cannot be delivered takes time, too.
-        give_up_at = self._life.close_deadline - (timeout_seconds * _SPOOLING_SHARE if self._spool else 0)
+        give_up_at = self._life.close_deadline - spooling_seconds / 2
         cancels = self._config.cancel_open_spans and first
         epoch = self._deliver_rest(give_up_at, cancels=cancels)
         if cancels and self._state.open_spans:  # their STARTs were delivered only now
@@ -158,18 +160,20 @@ class Pipeline:
             state.closed = self._closed = True
             self._guard.work.notify_all()
             in_flight = dict(self._senders.in_flight)
-        sealed = (record for batch in in_flight.values() for record in batch if record.fragment is not None)
-        kept = self._keep([*left, *sealed])
+        kept = self._keep(left, self._life.close_deadline)
         self._life.close_deadline = min(self._life.close_deadline, self._clock())
         self._senders.let_go()
         wait(in_flight, _LAST_WORDS_SECONDS)
+        in_doubt = [record for batch in in_flight.values() for record in [*batch.values()] if record.phase is END]
+        sealed = [record for record in in_doubt if record.fragment is not None]
+        kept |= self._keep(sealed, self._clock() + max(spooling_seconds / 2, _LAST_WORDS_SECONDS))
         with self._guard.up_to_date() as state:
             state.ledger.ended([record for record in left if record in kept], SPOOLED)
             state.ledger.ended([record for record in left if record not in kept], state.closed_ending)
             self._guard.tell_watchers()
             result, lost, unconfirmed = self._flush_result(epoch), state.ledger.lost(), state.lanes.unconfirmed
         if first:
-            self._life.journal.closed(lost, unconfirmed)
+            self._life.journal.closed(lost, unconfirmed, sum(record not in kept for record in in_doubt))
         return result
 
     def _deliver_rest(self, give_up_at: float, *, cancels: bool) -> int:
@@ -182,11 +186,11 @@ class Pipeline:
         self._wait_for(epoch, give_up_at, _STALLED_SECONDS)
         return epoch
 
-    def _keep(self, records: Iterable[Record]) -> set[Record]:
-        """Those that are on disk now. What is in flight is kept as well, for senders that do not come back in time."""
+    def _keep(self, records: Iterable[Record], deadline: float) -> set[Record]:
+        """Those that are on disk now."""
         if self._spool is None:
             return set()
-        return keep_undelivered(records, self._spool, self._delivery, self._life.close_deadline)
+        return keep_undelivered(records, self._spool, self._delivery, self._senders.held, deadline)
 
     def _wait_for(self, epoch: int, deadline: float, stalled_seconds: float) -> None:
         """Until nothing of the epoch is pending, or there is no point in waiting longer."""

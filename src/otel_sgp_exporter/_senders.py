@@ -6,24 +6,25 @@ import contextvars
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
 
 from . import _process
 from ._config import ProcessorConfig
-from ._delivery import Delivery, Event, Failed, Returned, Settled, Terms, Turn
+from ._delivery import Delivery, Event, Failed, Returned, Settled, Terms
 from ._guard import Guard
 from ._journal import Journal, say
 from ._latch import Latch
-from ._outcome import DropReason, Ending, Outcome, Verdict
-from ._record import END, Record
+from ._outcome import DropReason, Ending, Outcome
+from ._record import END, Record, SpanKey
 from ._rescue import SENDING_SECONDS, deliver_spooled, rescued, spilled
 from ._spool import Spool
 from ._state import State
 from ._transport import untraced
+from ._turns import Turns
 
 _START_AGAIN_SECONDS = 1.0
 _INTERNAL = Ending(Outcome.DROPPED, DropReason.INTERNAL)
@@ -33,7 +34,7 @@ class _Batch(NamedTuple):
     """What a sender has in hand. The future ends with the batch; there are never more of them than senders."""
 
     future: Future[None]
-    records: Sequence[Record]
+    unsettled: dict[SpanKey, Record]
     is_probe: bool
 
 
@@ -68,6 +69,7 @@ class Senders:
         self._spool = spool
         self._close_deadline = close_deadline
         self._clock = delivery.clock
+        self._turns = Turns(guard, delivery.clock, close_deadline)
         # Threads still to be started, and when.
         self._missing = config.senders
         self._start_at = -float("inf")
@@ -75,7 +77,8 @@ class Senders:
         self._encoding = nullcontext() if delivery.encoder.redacts else threading.Lock()  # a redactor may wait
         self._idle = 0
         self._complained = False
-        self.in_flight: dict[Future[None], Sequence[Record]] = {}
+        self.in_flight: dict[Future[None], Mapping[SpanKey, Record]] = {}
+        """What is in somebody's hands; a record goes when it is settled."""
         self._pressure: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.closing = Latch()
         """Somebody closes: nobody pauses for longer than there is time."""
@@ -165,17 +168,24 @@ class Senders:
         taken = state.take(self._clock(), self._delivery.max_request_bytes)
         if taken is None:
             return None
-        batch = _Batch(Future(), *taken)
-        self.in_flight[batch.future] = batch.records
+        batch = self._in_hand(*taken)
         if not state.lanes.is_idle:
             self._guard.work.notify()  # someone has to watch what is left
         return batch
 
+    def _in_hand(self, records: Sequence[Record], is_probe: bool) -> _Batch:
+        batch = _Batch(Future(), {record.key: record for record in records}, is_probe)
+        self.in_flight[batch.future] = batch.unsettled
+        return batch
+
     def _send(self, batch: _Batch, deadline: float = float("inf")) -> None:
-        unsettled = {record.key: record for record in batch.records}
+        events = self._delivery.deliver(list(batch.unsettled.values()), self._terms(batch, deadline))
+        self._settle(batch, rescued(self._final(events), self._spool, self.held))
+
+    def _settle(self, batch: _Batch, events: Iterable[Event]) -> None:
+        unsettled = batch.unsettled
         try:
-            events = self._final(self._delivery.deliver(batch.records, self._terms(batch, deadline)))
-            for event in rescued(events, self._spool):
+            for event in events:
                 self._happened(event)
                 if not isinstance(event, Failed):
                     for record in event.records:
@@ -209,39 +219,12 @@ class Senders:
             deadline=lambda: min(give_up_at, self._close_deadline()),
             wait=lambda seconds: (self.closed if self.closing.is_set() else self.closing).wait(seconds),
             limit=lambda: min(deadline, self._close_deadline()),
-            turn=partial(self._turn, is_probe=batch.is_probe),
+            turn=partial(self._turns.take, is_probe=batch.is_probe),
             encoding=self._encoding,
             encoded=self._recharge,
             late=self._late,
             superseded=self._superseded,
         )
-
-    @contextmanager
-    def _turn(self, give_up_at: float, *, is_probe: bool = False) -> Iterator[Turn]:
-        """Waits until one more request may be in flight; not granted when none may, or not in time."""
-        with self._guard.locked() as state:
-            while (may_go := is_probe or state.gate.is_open) and not state.window.has_room:
-                left = min(give_up_at, self._close_deadline()) - self._clock()
-                if left <= 0:
-                    may_go = False
-                    break
-                self._guard.turn.wait(left)
-            if may_go:
-                state.window.enter()
-        turn = Turn(may_go)
-        try:
-            yield turn
-        finally:
-            if may_go:
-                self._answered(turn.verdict, is_probe=is_probe)
-
-    def _answered(self, verdict: Verdict | None, *, is_probe: bool) -> None:
-        with self._guard.locked() as state:
-            was_open = state.gate.is_open
-            state.answered(verdict, self._clock(), is_probe=is_probe)
-            self._guard.turn.notify_all()
-            if state.gate.is_open and not was_open:
-                self._guard.work.notify_all()
 
     def _happened(self, event: Event) -> None:
         now = self._clock()
@@ -262,6 +245,11 @@ class Senders:
         with self._guard.locked() as state:
             return state.late(records, self._clock())
 
+    def held(self, ends: Sequence[Record]) -> Mapping[SpanKey, float]:
+        """Those of these ENDs that may not be sent by others yet, and for how many seconds."""
+        with self._guard.locked() as state:
+            return state.held(ends, self._clock(), self._delivery.request_seconds)
+
     def _superseded(self, records: Sequence[Record]) -> Sequence[Record]:
         with self._guard.locked() as state:
             return state.superseded(records, self._clock())
@@ -271,24 +259,24 @@ class Senders:
         while not self._guard.is_closed:
             with self._guard.locked() as state:
                 records = [] if state.closed else state.relieve()
-            if not records:
+                batch = self._in_hand(records, is_probe=False) if records else None
+            if batch is None:
                 self._pressure.get()
-                continue
-            for event in spilled(records, spool, self._delivery):
-                self._happened(event)
+            else:
+                self._settle(batch, spilled(records, spool, self._delivery, self.held))
 
     def _replay_spooled(self) -> None:
-        """After a success and with nothing else to do, send what an outage left behind."""
+        """After a success and with nothing else to do at the moment, send what an outage left behind."""
         if self._spool is None:
             return
         with self._guard.locked() as state:
-            if state.in_hurry or not state.lanes.is_idle or not state.just_delivered:
+            if not state.just_delivered or not state.has_time(self._clock(), self._delivery.max_request_bytes):
                 return
         give_up_at = self._clock() + min(self._config.export_timeout_millis / 1000, SENDING_SECONDS)
         terms = Terms(
             deadline=lambda: min(give_up_at, self._close_deadline()),
             wait=self.closing.wait,
-            turn=self._turn,
+            turn=self._turns.take,
         )
         try:
             claimed = self._spool.claim(self._config.max_export_batch_size, self._delivery.max_request_bytes)

@@ -85,6 +85,11 @@ class State:
         if start_seconds > 0 and not self.lanes.has_start(key):  # else it is this process, which sends START before END
             self.lanes.expect_start(key, now + start_seconds, now)
 
+    def held(self, ends: Sequence[Record], now: float, request_seconds: float) -> dict[SpanKey, float]:
+        """Those of these ENDs that may not be sent elsewhere yet, and for how many seconds."""
+        held = {end.key: self.lanes.outruns(end, now, request_seconds) for end in ends}
+        return {key: seconds for key, seconds in held.items() if seconds > 0}
+
     def superseded(self, records: Sequence[Record], now: float) -> Sequence[Record]:
         """Those STARTs in flight that are not to be tried again: the END has come, or may have come elsewhere."""
         here = self.lanes.superseded(records)
@@ -123,6 +128,11 @@ class State:
         if self.is_full(max_bytes):
             due = -inf
         return max(min(due, self.final_at), self.gate.opens_at)
+
+    def has_time(self, now: float, max_bytes: int) -> bool:
+        """Nobody flushes or closes, and what is here only lingers, as in a busy process there is always something."""
+        due = self.due_at(max_bytes)
+        return not self.in_hurry and (due is None or due > now)
 
     def take(self, now: float, max_bytes: int) -> tuple[Sequence[Record], bool] | None:
         """The next batch, and whether it is a probe; None when nothing may go at the moment."""

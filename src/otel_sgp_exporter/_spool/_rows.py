@@ -1,7 +1,8 @@
 """The rows of a spool within one transaction. All SQL is here.
 
 Of two ENDs of a span the one that ended later is the newer. It takes the row of the older, and whoever is done with
-the older leaves that row alone. A row that is being sent is leased; the lease of a killed process runs out.
+the older leaves that row alone. A row that is being sent is leased; the lease of a killed process runs out. A row that
+was kept while the START of its span may still be applied has a lease that is nobody's.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ COMMIT;
 """
 
 KEEP = """
-INSERT INTO ends (kept_us, destination, trace_id, span_id, ended_at, fragment)
-VALUES (:kept_us, :destination, :trace_id, :span_id, :ended_at, :fragment)
+INSERT INTO ends (kept_us, destination, trace_id, span_id, ended_at, leased_until_us, fragment)
+VALUES (:kept_us, :destination, :trace_id, :span_id, :ended_at, :held_until_us, :fragment)
 ON CONFLICT (destination, trace_id, span_id) DO UPDATE
-SET kept_us = excluded.kept_us, ended_at = excluded.ended_at, fragment = excluded.fragment
+SET kept_us = excluded.kept_us, ended_at = excluded.ended_at, fragment = excluded.fragment,
+    leased_until_us = max(leased_until_us, excluded.leased_until_us)
 WHERE excluded.ended_at >= ended_at
 """
 FIND = "SELECT kept_us FROM ends WHERE destination = :destination AND trace_id = :trace_id AND span_id = :span_id"
@@ -99,10 +101,13 @@ class Rows:
         self._now_us = now_us
         self.evicted = 0
 
-    def keep(self, ends: Sequence[Record], max_bytes: int) -> list[Record]:
+    def keep(self, ends: Sequence[Record], held: Mapping[SpanKey, float], max_bytes: int) -> list[Record]:
         """Those that are here in the end: too large a batch drives out its own beginning."""
         first_us = max(self._now_us, self._value(NEWEST) + 1)
-        rows = [{**self._row(end), "kept_us": first_us + number} for number, end in enumerate(ends)]
+        rows = [
+            {**self._row(end), "kept_us": first_us + number, "held_until_us": self._held_until_us(held.get(end.key))}
+            for number, end in enumerate(ends)
+        ]
         self._connection.executemany(KEEP, rows)
         self.shrink(max_bytes, first_us)
         oldest_us = self._value(OLDEST)
@@ -188,6 +193,9 @@ class Rows:
     def _leased_us(self) -> tuple[int, int]:
         """When a lease that holds now can run out, from and to."""
         return self._now_us + 1, self._now_us + _LEASE_US + _CLOCKS_APART_US
+
+    def _held_until_us(self, seconds: float | None) -> int:
+        return 0 if seconds is None else self._now_us + int(min(seconds, LEASE_SECONDS) * 1e6)
 
     def _used_bytes(self) -> int:
         """What the file will measure after the commit."""

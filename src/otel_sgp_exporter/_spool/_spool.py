@@ -7,10 +7,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from otel_sgp_exporter._record import END, START, Record
+from otel_sgp_exporter._record import END, START, Record, SpanKey
 from otel_sgp_exporter._spool._file import SharedFile, one_operation
 from otel_sgp_exporter._spool._rows import FORGET, OVERTAKE, RELEASE, SCHEMA, Rows
 
@@ -61,13 +62,16 @@ class Spool:
         """The file."""
         return self._file.path
 
-    def keep(self, records: Sequence[Record]) -> list[Record]:
-        """Put encoded ENDs on disk; returns those that are there now, they or newer ones of their spans."""
+    def keep(self, records: Sequence[Record], held: Mapping[SpanKey, float] = MappingProxyType({})) -> list[Record]:
+        """Put encoded ENDs on disk; returns those that are there now, they or newer ones of their spans.
+
+        Nobody may claim those that are `held` for as many seconds: until then, a START may land on them.
+        """
         ends = [end for end in _encoded_ends(records) if end.phase is END]
 
         def keep(rows: Rows) -> list[Record]:
             rows.expire(self._max_age_seconds)
-            return rows.keep(ends, self._max_bytes)
+            return rows.keep(ends, held, self._max_bytes)
 
         if not ends:
             return []
