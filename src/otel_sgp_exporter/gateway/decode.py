@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from enum import Enum
 
 import orjson
-from google.protobuf.message import DecodeError
 
 from .otlp_json import ERRORS, incoming_json
 from .refusal import malformed, too_large
@@ -29,7 +28,7 @@ def decode(body: bytes, encoding: Encoding) -> Iterator[Incoming | Invalid]:
         yield from incoming(body) if encoding is Encoding.PROTOBUF else _from_json(body)
     except WireError as error:
         raise malformed(str(error)) from None
-    except (DecodeError, orjson.JSONDecodeError, *ERRORS):
+    except (orjson.JSONDecodeError, *ERRORS):
         raise malformed(f"The body is no ExportTraceServiceRequest as {encoding.value}") from None
 
 

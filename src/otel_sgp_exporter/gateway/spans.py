@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, cast
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
@@ -19,7 +18,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from .._joined import MEMBER
 from .._record import END, START, Record
 from .values import Unpacker
-from .wire import Incoming, Invalid, named
+from .wire import UNREADABLE, Incoming, Invalid, named
 
 MAX_ORIGIN_BYTES = 64 * 1024
 """Of a resource and of a scope: each of their spans repeats it."""
@@ -121,7 +120,7 @@ def records_of(spans: Iterable[Incoming | Invalid]) -> Iterator[Record | Invalid
             continue
         try:
             origin = _remembered(_resource, resource), _remembered(_scope, scope)
-        except DecodeError:
+        except UNREADABLE:
             yield Invalid(named(span.trace_id, span.span_id), "its resource or scope is no message of OTLP")
             continue
         yield _record(span, *origin, origin_bytes)

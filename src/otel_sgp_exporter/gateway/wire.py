@@ -6,8 +6,11 @@ Parsed whole, an empty span of two bytes becomes two hundred, and 20 MB become t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 MAX_SPAN_BYTES = 8 * 1024 * 1024
@@ -15,12 +18,17 @@ MAX_FIELDS = 20_000
 """Of a span that is larger than `_LARGE_BYTES`: an empty event is two bytes, and eighty in memory."""
 
 _LARGE_BYTES = 256 * 1024
-_MAX_STEPS = 300_000  # resources, scopes and spans, empty ones included, and the fields of large spans
+_MAX_STEPS = 300_000  # resources, scopes and spans, empty ones too, and the fields of large and broken spans
 
 _BROKEN = "The body is no ExportTraceServiceRequest in protobuf"
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 _RESOURCE_SPANS = 1
 _ORIGIN, _CHILDREN = 1, 2  # of resource spans and of scope spans alike
+_TRACE_ID, _SPAN_ID = 1, 2  # of a span
+
+NO_SPAN = "it is no span of OTLP: a field of the wrong kind, text that is no UTF-8, or values nested too deeply"
+UNREADABLE = (DecodeError, ValueError)
+"""What protobuf raises: without a wheel of C, a UnicodeDecodeError for text that is no UTF-8."""
 
 
 class WireError(ValueError):
@@ -43,7 +51,7 @@ class Incoming(NamedTuple):
 
 
 def incoming(body: bytes) -> Iterator[Incoming | Invalid]:
-    """The spans in `body`, which is an ExportTraceServiceRequest. Raises WireError, and DecodeError of protobuf."""
+    """The spans in `body`, which is an ExportTraceServiceRequest. Raises WireError."""
     walk = _Walk(body)
     for number, start, end in walk.fields(0, len(body)):
         if number == _RESOURCE_SPANS:
@@ -51,8 +59,8 @@ def incoming(body: bytes) -> Iterator[Incoming | Invalid]:
             for scope_start, scope_end in scopes:
                 scope, spans = walk.parts(scope_start, scope_end)
                 for span_start, span_end in spans:
-                    invalid = walk.objection(span_start, span_end)
-                    yield invalid or Incoming(Span.FromString(body[span_start:span_end]), resource, scope)
+                    span = walk.span(span_start, span_end)
+                    yield span if isinstance(span, Invalid) else Incoming(span, resource, scope)
 
 
 class _Walk:
@@ -73,21 +81,36 @@ class _Walk:
                 origin = self._body[field_start:field_end]
         return origin, children
 
-    def objection(self, start: int, end: int) -> Invalid | None:
-        """What is to be said against a span before it is parsed."""
+    def span(self, start: int, end: int) -> Span | Invalid:
+        """The span there. One that is too large, or that protobuf cannot read, costs itself and no other."""
+        try:
+            why = self._objection(start, end)
+            if not why:
+                return Span.FromString(self._body[start:end])
+        except UNREADABLE:
+            why = NO_SPAN
+        return Invalid(self._named(start, end), why)
+
+    def _objection(self, start: int, end: int) -> str:
+        """What is to be said against a span before it is parsed; empty for nothing. Raises WireError."""
         if end - start < _LARGE_BYTES:
-            return None
-        ids = {1: b"", 2: b""}
-        count = 0
-        for number, field_start, field_end in self.fields(start, end):
-            count += 1
-            if number in ids:
-                ids[number] = self._body[field_start:field_end]
+            return ""
         if end - start > MAX_SPAN_BYTES:
-            return Invalid(named(ids[1], ids[2]), f"it has more than {MAX_SPAN_BYTES} bytes")
-        if count > MAX_FIELDS:
-            return Invalid(named(ids[1], ids[2]), f"it has more than {MAX_FIELDS} attributes, events and links")
-        return None
+            return f"it has more than {MAX_SPAN_BYTES} bytes"
+        if sum(1 for _ in islice(self.fields(start, end), MAX_FIELDS + 1)) > MAX_FIELDS:
+            return f"it has more than {MAX_FIELDS} attributes, events and links"
+        return ""
+
+    def _named(self, start: int, end: int) -> str:
+        """The span there by its ids, as far as they can be read."""
+        ids: dict[int, bytes] = {}
+        with suppress(WireError):
+            for number, field_start, field_end in self.fields(start, end):
+                if number in (_TRACE_ID, _SPAN_ID):
+                    ids[number] = self._body[field_start:field_end]
+                if len(ids) == 2:
+                    break
+        return named(ids.get(_TRACE_ID, b""), ids.get(_SPAN_ID, b""))
 
     def fields(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """The number, the beginning and the end of each field with a length. Raises WireError."""
