@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 
 import orjson
 import pytest
@@ -216,10 +217,12 @@ def test_an_id_that_is_no_hex_costs_its_span_and_not_the_request() -> None:
         b'{"resourceSpans": 1}',
         b'{"resourceSpans": [1]}',
         b'{"resourceSpans": {"scopeSpans": []}}',
-        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": 5}]}]}]}',
-        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "soon"}]}]}]}',
-        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": -1}]}]}]}',
+        b'{"resourceSpans": [null]}',
+        b'{"resourceSpans": [{"scopeSpans": "many"}]}',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [[]]}]}]}',
         b'\xff\xfe{"resourceSpans": []}',
+        b'{"resourceSpans": [], "more": "\\ud83d}',
+        b'{"resourceSpans": [], "more": ["\\ud83d", NaN]}',
         b"[" * 100_000,
         b'{"resourceSpans":' * 500 + b"1" + b"}" * 500,
     ],
@@ -232,11 +235,74 @@ def test_what_is_no_request_in_json_is_refused(body: bytes) -> None:
     assert refused.value.retry_after_seconds is None
 
 
-def test_values_in_json_nested_deeper_than_protobuf_allows_are_refused() -> None:
-    nested = b'{"arrayValue": {"values": [' * 200 + b"{}" + b"]}}" * 200
-    written = orjson.dumps(as_json(attributes=[{"key": "deep", "value": "HERE"}]))
-    with pytest.raises(Refusal):
-        spans_of(written.replace(b'"HERE"', nested), Encoding.JSON)
+def as_json_with(**changed: object) -> bytes:
+    """Of three spans, the second has what is given."""
+    request = as_json(spanId=f"{1:016x}")
+    spans = request["resourceSpans"][0]["scopeSpans"][0]["spans"]  # type: ignore[index]
+    spans += [{**spans[0], "spanId": f"{2:016x}", **changed}, {**spans[0], "spanId": f"{3:016x}"}]
+    return json.dumps(request).encode()
+
+
+def in_arrays(levels: int) -> dict[str, object]:
+    value: dict[str, object] = {"stringValue": "x"}
+    for _ in range(levels):
+        value = {"arrayValue": {"values": [value]}}
+    return value
+
+
+ODD_FIELDS: list[dict[str, object]] = [
+    {"name": 5},
+    {"startTimeUnixNano": "soon"},
+    {"startTimeUnixNano": -1},
+    {"kind": {}},
+    {"attributes": 5},
+    {"attributes": ["k"]},
+    {"events": [{"timeUnixNano": 2**70}]},
+    {"links": [{"traceId": 7}]},
+    {"status": "bad"},
+]
+ODD_VALUES = [
+    {"intValue": 1.7e308},
+    {"intValue": 2.0**64},
+    {"bytesValue": {"0": 1}},
+    {"boolValue": "x"},
+    in_arrays(200),
+]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [*ODD_FIELDS, *({"attributes": [{"key": "k", "value": value}]} for value in ODD_VALUES)],
+    ids=lambda odd: str(odd)[:60],
+)
+def test_a_span_in_json_that_cannot_be_read_is_named_and_its_neighbours_go_on(odd: dict[str, object]) -> None:
+    first, invalid, last = spans_of(as_json_with(**odd), Encoding.JSON)
+    assert [b"\1", b"\3"] == [each.span.span_id[-1:] for each in (first, last)]  # type: ignore[union-attr]
+    assert Invalid(f"0000000000000002 of trace {TRACE_ID.hex()}", wire.NO_SPAN) == invalid
+
+
+def test_ids_in_json_that_are_no_texts_are_left_out_of_the_name() -> None:
+    _, invalid, _ = spans_of(as_json_with(spanId=17, traceId=None), Encoding.JSON)
+    assert Invalid(" of trace ", wire.NO_SPAN) == invalid
+
+
+@pytest.mark.parametrize("what", ["resource", "scope"])
+def test_spans_of_a_resource_or_scope_in_json_that_cannot_be_read_are_named_and_the_others_go_on(what: str) -> None:
+    [broken], [good] = as_json()["resourceSpans"], as_json()["resourceSpans"]  # type: ignore[misc]
+    (broken if what == "resource" else broken["scopeSpans"][0])[what] = {"attributes": [{"key": 5}]}
+    invalid, read = spans_of(orjson.dumps({"resourceSpans": [broken, good]}), Encoding.JSON)
+    assert Invalid(f"00f067aa0ba902b7 of trace {TRACE_ID.hex()}", wire.NO_ORIGIN) == invalid
+    assert isinstance(read, Incoming)
+
+
+def test_half_an_emoji_in_json_is_replaced() -> None:
+    """As JavaScript writes it where a limit has cut a text; whole ones stay, and so does everything else."""
+    number, text = {"intValue": str(2**62)}, {"stringValue": "\ud83d: \ud83d\ude00 \\ud83d hé"}
+    odd = [{"key": "k", "value": text}, {"key": "\ude00", "value": number}]
+    _, read, _ = spans_of(as_json_with(name="ab\ud83d", attributes=odd), Encoding.JSON)
+    assert isinstance(read, Incoming)
+    assert read.span.name == "ab\ufffd"
+    assert attributes({"k": "\ufffd: 😀 \\ud83d hé", "\ufffd": 2**62}) == list(read.span.attributes)
 
 
 def test_json_of_more_values_than_memory_should_hold_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from .wire import Incoming
+from .wire import NO_ORIGIN, NO_SPAN, Incoming, Invalid, WireError, named
 
 _MAX_DEPTH = 40
 """Of lists and maps in a value; protobuf reads about as many of its own."""
@@ -22,26 +22,48 @@ Convert: TypeAlias = Callable[[Any], Any]
 Fields: TypeAlias = dict[str, tuple[str, Convert | None]]
 
 
-def incoming_json(request: Any) -> Iterator[Incoming]:
-    """The spans of an ExportTraceServiceRequest in JSON. Raises one of `ERRORS` for what is none."""
+def incoming_json(request: Any) -> Iterator[Incoming | Invalid]:
+    """The spans of an ExportTraceServiceRequest in JSON. Raises WireError for what is none."""
+    if not isinstance(request, dict):
+        raise WireError("The body is no object")
     for resource_spans in _each(request, "resourceSpans"):
-        resource = Resource(**_resource(resource_spans.get("resource") or {})).SerializeToString()
+        resource = _origin(Resource, _resource, resource_spans.get("resource"))
         for scope_spans in _each(resource_spans, "scopeSpans"):
-            scope = InstrumentationScope(**_scope(scope_spans.get("scope") or {})).SerializeToString()
+            scope = _origin(InstrumentationScope, _scope, scope_spans.get("scope"))
             for span in _each(scope_spans, "spans"):
-                yield Incoming(Span(**_span(span)), resource, scope)
+                yield _incoming(span, resource, scope)
 
 
-def _each(parent: Any, name: str) -> list[Any]:
-    """The children of that name. TypeError for what is no list."""
+def _each(parent: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The children of that name. Raises WireError for what is no list of objects."""
     children = parent.get(name)
-    if not isinstance(children, list) and children is not None:
-        raise TypeError(f"{name} is no list")
-    return children or []
+    if children is None:
+        return []
+    if not isinstance(children, list) or not all(isinstance(child, dict) for child in children):
+        raise WireError(f"{name} is no list of objects")
+    return children
 
 
-ERRORS = (TypeError, ValueError, AttributeError)
-"""What becomes of JSON in another shape."""
+def _origin(message: Callable[..., Resource | InstrumentationScope], convert: Convert, value: Any) -> bytes | None:
+    """A resource or a scope in protobuf; None for one that cannot be read."""
+    try:
+        return message(**convert(value or {})).SerializeToString()
+    except _UNREADABLE:
+        return None
+
+
+def _incoming(span: dict[str, Any], resource: bytes | None, scope: bytes | None) -> Incoming | Invalid:
+    why = NO_ORIGIN
+    if resource is not None and scope is not None:
+        try:
+            return Incoming(Span(**_span(span)), resource, scope)
+        except _UNREADABLE:
+            why = NO_SPAN
+    ids = (_id(written) if isinstance(written := span.get(name), str) else b"" for name in ("traceId", "spanId"))
+    return Invalid(named(*ids), why)
+
+
+_UNREADABLE = (TypeError, ValueError, AttributeError)  # what becomes of JSON in another shape
 
 
 def _message(fields: Fields) -> Convert:

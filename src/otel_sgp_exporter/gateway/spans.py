@@ -18,7 +18,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from .._joined import MEMBER
 from .._record import END, START, Record
 from .values import Unpacker
-from .wire import UNREADABLE, Incoming, Invalid, named
+from .wire import NO_ORIGIN, UNREADABLE, Incoming, Invalid, named
 
 MAX_ORIGIN_BYTES = 64 * 1024
 """Of a resource and of a scope: each of their spans repeats it."""
@@ -121,7 +121,7 @@ def records_of(spans: Iterable[Incoming | Invalid]) -> Iterator[Record | Invalid
         try:
             origin = _remembered(_resource, resource), _remembered(_scope, scope)
         except UNREADABLE:
-            yield Invalid(named(span.trace_id, span.span_id), "its resource or scope is no message of OTLP")
+            yield Invalid(named(span.trace_id, span.span_id), NO_ORIGIN)
             continue
         yield _record(span, *origin, origin_bytes)
 

@@ -27,12 +27,13 @@ _ORIGIN, _CHILDREN = 1, 2  # of resource spans and of scope spans alike
 _TRACE_ID, _SPAN_ID = 1, 2  # of a span
 
 NO_SPAN = "it is no span of OTLP: a field of the wrong kind, text that is no UTF-8, or values nested too deeply"
+NO_ORIGIN = "its resource or scope is no message of OTLP"
 UNREADABLE = (DecodeError, ValueError)
 """What protobuf raises: without a wheel of C, a UnicodeDecodeError for text that is no UTF-8."""
 
 
 class WireError(ValueError):
-    """These bytes are no protobuf, or not ours."""
+    """What came is no request of OTLP."""
 
 
 class Invalid(NamedTuple):
