@@ -16,6 +16,8 @@ from otlp import TRACE_ID, ExportTraceServiceRequest, Span, attributes, request_
 from otel_sgp_exporter.gateway import decode as decode_module
 from otel_sgp_exporter.gateway import wire
 from otel_sgp_exporter.gateway.decode import Encoding, decode
+from otel_sgp_exporter.gateway.message import UnderWay
+from otel_sgp_exporter.gateway.offsets import Offsets
 from otel_sgp_exporter.gateway.refusal import Refusal
 from otel_sgp_exporter.gateway.spans import records_of
 from otel_sgp_exporter.gateway.wire import MAX_SPAN_BYTES, Incoming, Invalid
@@ -350,6 +352,24 @@ def test_a_request_with_broken_bytes_is_a_request_or_refused(data: st.DataObject
 def _take(body: bytes, encoding: Encoding) -> None:
     with contextlib.suppress(Refusal):
         list(records_of(decode(body, encoding)))
+
+
+def in_kafka(value: bytes) -> list[Incoming | Invalid]:
+    """What a message holds whose encoding is to be found out."""
+    return list(UnderWay("topic", 0, 0, value, [], None, Offsets()).decoded("auto"))
+
+
+def test_a_kafka_message_in_protobuf_of_any_length_is_told_from_json() -> None:
+    """One of 123 bytes begins with a newline and a brace."""
+    messages = [request_of(span(1, "n" * length)).SerializeToString() for length in range(100)]
+    assert b"\n{" in [message[:2] for message in messages]
+    for message in messages:
+        assert spans_of(message, Encoding.PROTOBUF) == in_kafka(message)
+
+
+@pytest.mark.parametrize("before", [b"", b" ", b"\t", b"\r\n"])
+def test_a_kafka_message_in_json_is_known_by_its_brace(before: bytes) -> None:
+    assert spans_of(orjson.dumps(as_json()), Encoding.JSON) == in_kafka(before + orjson.dumps(as_json()))
 
 
 def test_gzip_is_no_request() -> None:

@@ -50,8 +50,11 @@ class UnderWay:
         return {name.lower(): (value or b"").decode("latin-1") for name, value in self.headers}
 
     def decoded(self, encoding: str) -> Iterator[Incoming | Invalid]:
-        """What it holds. Raises Refusal. No OTLP request in protobuf begins like JSON: a brace is no field of it."""
-        chosen = _ENCODINGS.get(encoding)
-        if chosen is None:
-            chosen = Encoding.JSON if self.value.lstrip()[:1] == b"{" else Encoding.PROTOBUF
-        return decode(self.value, chosen)
+        """What it holds. Raises Refusal."""
+        return decode(self.value, _ENCODINGS.get(encoding) or _encoding_of(self.value))
+
+
+def _encoding_of(value: bytes) -> Encoding:
+    """A newline is how a request in protobuf begins, whatever comes then: the tag of its first resource spans."""
+    is_json = not value.startswith(b"\n") and value.lstrip().startswith(b"{")
+    return Encoding.JSON if is_json else Encoding.PROTOBUF
