@@ -261,6 +261,24 @@ def test_equal_resources_are_one_object() -> None:
     assert first.instrumentation_scope is second.instrumentation_scope
 
 
+@pytest.mark.parametrize("what", ["resource", "scope"])
+def test_a_large_origin_is_unpacked_once_for_all_its_spans_and_then_forgotten(what: str) -> None:
+    """It takes milliseconds and a megabyte: one for each span would be a minute, and a thousand of them a gigabyte."""
+
+    def read(first: str) -> list[Any]:
+        request = request_of(span(1), span(2), span(3))
+        found = request.resource_spans[0]
+        large = found.resource if what == "resource" else found.scope_spans[0].scope
+        large.attributes.extend(attributes({f"{first}{number}": True for number in range(4_000)}))
+        records = [record for record in records_in(request) if isinstance(record, Record)]
+        return [record.resource if what == "resource" else record.instrumentation_scope for record in records]
+
+    known, same, another = read("a")
+    assert known is same is another
+    read("b")
+    assert known is not read("a")[0]
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
@@ -119,7 +119,7 @@ def records_of(spans: Iterable[Incoming | Invalid]) -> Iterator[Record | Invalid
             yield Invalid(named(span.trace_id, span.span_id), why)
             continue
         try:
-            origin = _remembered(_resource, resource), _remembered(_scope, scope)
+            origin = _resource_of(resource), _scope_of(scope)
         except UNREADABLE:
             yield Invalid(named(span.trace_id, span.span_id), NO_ORIGIN)
             continue
@@ -181,11 +181,14 @@ def _scope(data: bytes) -> InstrumentationScope:
     return InstrumentationScope(message.name, message.version or None, None, attributes or None)
 
 
-_known_resource = lru_cache(1_000)(_resource)
-_known_scope = lru_cache(1_000)(_scope)
+_known_resource, _last_resource = lru_cache(1_000)(_resource), lru_cache(1)(_resource)
+_known_scope, _last_scope = lru_cache(1_000)(_scope), lru_cache(1)(_scope)
 
 
-def _remembered(build: Any, data: bytes) -> Any:
-    if len(data) > _REMEMBERED_ORIGIN_BYTES:
-        return build(data)
-    return _known_resource(data) if build is _resource else _known_scope(data)
+# Of large ones only the last: its spans come in a row, and a thousand of such objects would be a gigabyte.
+def _resource_of(data: bytes) -> Resource:
+    return _last_resource(data) if len(data) > _REMEMBERED_ORIGIN_BYTES else _known_resource(data)
+
+
+def _scope_of(data: bytes) -> InstrumentationScope:
+    return _last_scope(data) if len(data) > _REMEMBERED_ORIGIN_BYTES else _known_scope(data)
