@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import weakref
 from typing import Any
 
+import pytest
 from captured import load, record
 from made import TRACE_ID, context, end, start
+from opentelemetry.sdk.resources import Resource
 
 from otel_sgp_exporter._mapping import TraceMemory, to_item
 from otel_sgp_exporter._mapping._memory import Recent
@@ -88,3 +92,15 @@ def test_threads_share_a_memory_without_a_lock() -> None:
     sys.setswitchinterval(interval)
     assert failures == []
     assert len(recent) <= 54
+
+
+@pytest.mark.parametrize("count", [10, 1_000])
+def test_a_resource_is_kept_by_what_is_remembered_of_it_unless_that_is_much(count: int) -> None:
+    """A thousand of the largest would be half a gigabyte."""
+    resource = Resource({f"k{number}": number for number in range(count)})
+    for span_id in (1, 2):
+        assert len(to_item(end(span_id=span_id, resource=resource))["metadata"]["resource"]) == count
+    kept = weakref.ref(resource)
+    del resource
+    gc.collect()
+    assert (count == 10) == (kept() is not None)

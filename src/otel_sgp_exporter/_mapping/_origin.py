@@ -33,6 +33,8 @@ class _Origin(NamedTuple):
 
 
 _ORIGINS: Recent[tuple[int, int, int], _Origin] = Recent(1_000)
+_MAX_REMEMBERED_ATTRIBUTES = 256
+"""Of a resource and a scope together. A gateway reads some of 4,096: a thousand of those would be half a gigabyte."""
 
 # Frameworks write the same stack trace into the event of every span that an exception passes through.
 _MAX_EVENT_TEXT = 16_000
@@ -67,7 +69,12 @@ def read_origin(record: Record, reader: Reader, options: MappingOptions) -> dict
 def _origin_of(resource: Resource, scope: InstrumentationScope | None, kind: SpanKind) -> _Origin:
     """Told by the identity of the three, which are held so that nothing takes their place."""
     key = id(resource), id(scope), id(kind)
-    return _ORIGINS.get(key) or _ORIGINS.add(key, _read_origin(resource, scope, kind))
+    found = _ORIGINS.get(key)
+    if found is None:
+        found = _read_origin(resource, scope, kind)
+        if sum(map(len, found.mappings.values())) <= _MAX_REMEMBERED_ATTRIBUTES:
+            _ORIGINS.add(key, found)
+    return found
 
 
 def _read_origin(resource: Resource, scope: InstrumentationScope | None, kind: SpanKind) -> _Origin:
