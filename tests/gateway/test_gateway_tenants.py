@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from otlp import Gateway, send, span
+from otlp import Gateway, post, send, span
 
 from otel_sgp_exporter.gateway import tenants as tenants_module
 from otel_sgp_exporter.gateway.tenants import read_tenants
@@ -120,6 +120,43 @@ def test_accounts_beyond_the_limit_wait_until_another_has_nothing_pending(
         for number in (2, 4):
             brought = {"x_api_key": "key-2", "x_selected_account_id": f"account-{number}"}
             assert send(gateway.url, span(number), **brought).status == 503
+
+
+def metrics_of(gateway: Gateway) -> str:
+    return post(gateway.url, b"", path="/metrics", method="GET").body.decode()
+
+
+def test_an_account_that_has_made_room_is_counted_by_no_more(
+    server: StubServer, gateway_to: Starts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can send could else fill memory with names, without one span or a key that SGP knows."""
+    monkeypatch.setattr(tenants_module, "MAX_TENANTS", 2)
+    gateway = gateway_to(server.url, "--tenants-from-headers")
+    for number in range(1, 5):
+        brought = {"x_api_key": "key", "x_selected_account_id": f"account-{number}"}
+        assert send(gateway.url, span(number), **brought).status == 200
+    metrics = metrics_of(gateway)
+    assert 'sgp_gateway_spans_total{tenant="account-4"} 1\n' in metrics
+    assert "account-3" in metrics
+    assert "account-2" not in metrics
+    assert "account-1" not in metrics
+
+
+def test_an_account_is_counted_over_all_its_keys(server: StubServer, gateway_to: Starts) -> None:
+    gateway = gateway_to(server.url, "--tenants-from-headers")
+    for number in (1, 2, 3):
+        brought = {"x_api_key": f"key-{number}", "x_selected_account_id": "account"}
+        assert send(gateway.url, *(span(10 * number + more) for more in range(number)), **brought).status == 200
+    assert 'sgp_gateway_spans_total{tenant="account"} 6\n' in metrics_of(gateway)
+    assert 'sgp_gateway_records_total{tenant="account",outcome="delivered"} 6\n' in metrics_of(gateway)
+
+
+def test_an_account_of_more_than_256_characters_is_refused(server: StubServer, gateway_to: Starts) -> None:
+    gateway = gateway_to(server.url, "--tenants-from-headers")
+    for size, status in ((256, 200), (257, 400)):
+        answered = send(gateway.url, span(size), x_api_key="key", x_selected_account_id="a" * size)
+        assert answered.status == status
+    assert b"x-selected-account-id has more than 256 characters" in answered.body
 
 
 def test_one_account_that_is_stuck_leaves_room_for_the_others(gateway_to: Starts, named: Path) -> None:

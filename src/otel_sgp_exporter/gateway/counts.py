@@ -25,7 +25,7 @@ _MEANINGS = {
     "records_pending": ("gauge", "Records held."),
     "records_in_flight": ("gauge", "Records in requests to SGP at this moment."),
     "held_bytes": ("gauge", "Memory of the records held."),
-    "blocked": ("gauge", "1 while SGP refuses the key or the account, or is not at its address."),
+    "blocked": ("gauge", "1 for each key while SGP refuses it or its account, or is not at its address."),
 }
 
 

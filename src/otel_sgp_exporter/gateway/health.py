@@ -61,14 +61,14 @@ class Health:
         counts.set("cpu_seconds", time.process_time())
         counts.set("reading_bytes", self._reserve.taken)
         for tenant in self._tenants.known():
-            stats = tenant.pipeline.stats()
+            name, stats = tenant.name, tenant.pipeline.stats()  # several keys of one account have one name
+            counts.add("spans", stats.offered, tenant=name)
             for outcome in Outcome:
-                ended = getattr(stats, outcome.value)
-                counts.set("records", ended, tenant=tenant.name, outcome=outcome.value)
-            counts.set("records_pending", stats.pending, tenant=tenant.name)
-            counts.set("records_in_flight", stats.in_flight, tenant=tenant.name)
-            counts.set("held_bytes", stats.held_bytes, tenant=tenant.name)
-            counts.set("blocked", tenant.pipeline.is_blocked, tenant=tenant.name)
+                counts.add("records", getattr(stats, outcome.value), tenant=name, outcome=outcome.value)
+            counts.add("records_pending", stats.pending, tenant=name)
+            counts.add("records_in_flight", stats.in_flight, tenant=name)
+            counts.add("held_bytes", stats.held_bytes, tenant=name)
+            counts.add("blocked", tenant.pipeline.is_blocked, tenant=name)
         return PlainTextResponse(exposition(self._counts.read() | counts.read()), media_type=_PROMETHEUS)
 
 

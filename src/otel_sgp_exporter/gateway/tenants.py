@@ -23,6 +23,7 @@ TENANT_HEADER = "x-sgp-tenant"
 KEY_HEADER, ACCOUNT_HEADER = "x-api-key", "x-selected-account-id"
 MAX_TENANTS = 64
 """Accounts at a time, where requests bring their own; those with nothing pending make room for others."""
+_MAX_ACCOUNT_CHARACTERS = 256
 
 _FIELDS = {"api_key", "api_key_file", "account_id", "endpoint", "token"}
 
@@ -134,6 +135,9 @@ class Tenants:
         return self._default
 
     def _brought_by(self, api_key: str, account_id: str) -> Tenant:
+        if len(account_id) > _MAX_ACCOUNT_CHARACTERS:
+            why = f"{ACCOUNT_HEADER} has more than {_MAX_ACCOUNT_CHARACTERS} characters"
+            raise Refusal(400, Code.INVALID_ARGUMENT, why)
         with self._lock:
             key = (api_key, account_id)
             tenant = self._brought.pop(key, None)

@@ -115,7 +115,6 @@ class Work:
             _logger.error("Kafka message %s cannot be taken: %s", under.place, described(error))
             self._dead_letters.bury(under, type(error).__name__)
             return
-        self._counts.add("spans", under.receipt.records, tenant=tenant.name)
         if not under.receipt.records:
             self._ended.put(under)
 
