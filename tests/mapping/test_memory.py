@@ -15,6 +15,8 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_sgp_exporter._mapping import TraceMemory, to_item
 from otel_sgp_exporter._mapping._memory import Recent
+from otel_sgp_exporter._mapping._precedence import FAMILIES
+from otel_sgp_exporter._mapping._reader import Reader
 from otel_sgp_exporter._record import Phase
 
 
@@ -104,3 +106,10 @@ def test_a_resource_is_kept_by_what_is_remembered_of_it_unless_that_is_much(coun
     del resource
     gc.collect()
     assert (count == 10) == (kept() is not None)
+
+
+@pytest.mark.parametrize("count", [10, 1_000])
+def test_what_the_keys_of_a_span_say_is_remembered_unless_they_are_many(count: int) -> None:
+    """A sender of thousands of other keys each time would fill memory with what is never asked for again."""
+    first, second = (Reader({f"k{number}": number for number in range(count)}, FAMILIES) for _ in range(2))
+    assert (count == 10) == (first.layout is second.layout)

@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 _INDEX = re.compile(r"[0-9]{1,6}")
 _MAX_LAYOUTS = 512
+_MAX_KEYS = 256  # of a layout that is remembered: a gateway reads spans of 4,096
 
 
 class Layout(dict[Any, Any]):
@@ -88,10 +89,13 @@ class Families:
     def __init__(self, prefixes: Iterable[str]) -> None:
         self.prefixes = tuple(sorted(set(prefixes)))
         self._member = re.compile(rf"({'|'.join(map(re.escape, self.prefixes))})[0-9]")
-        self.layout = lru_cache(_MAX_LAYOUTS)(self._layout)
+        self._remembered = lru_cache(_MAX_LAYOUTS)(self._layout)
+
+    def layout(self, keys: tuple[Any, ...]) -> Layout:
+        """The layout of these keys; the newest ones are remembered."""
+        return self._remembered(keys) if len(keys) <= _MAX_KEYS else self._layout(keys)
 
     def _layout(self, keys: tuple[Any, ...]) -> Layout:
-        """The layout of these keys; the newest ones are remembered."""
         # As plain texts: the layout is also that of spans with such keys, which members of enumerations are equal to.
         keys = tuple(str.__str__(key) if isinstance(key, str) else key for key in keys)
         families: dict[str, list[str]] = {}
