@@ -206,6 +206,24 @@ def test_thoughts_calls_and_text_of_one_turn_are_one_answer() -> None:
     }
 
 
+def wrapped(wrappers: int) -> str:
+    return '{"output":' * wrappers + '{"choices":[{"text":"Three."}]}' + "}" * wrappers
+
+
+@pytest.mark.parametrize("wrappers", [1, 2, 8])
+def test_an_answer_is_unwrapped_a_few_times(wrappers: int) -> None:
+    assert item({**LLM, "output.value": wrapped(wrappers)})["output"] == {"content": "Three."}
+
+
+@pytest.mark.parametrize("wrappers", [9, 300, 1_000])
+def test_an_answer_that_is_wrapped_without_end_stays_as_it_is(wrappers: int) -> None:
+    """As far down as items go."""
+    output = item({**LLM, "output.value": wrapped(wrappers)})["output"]
+    for _ in range(9):
+        assert [*output] == ["output"]
+        output = output["output"]
+
+
 def test_several_choices_stay_apart() -> None:
     choices = [{"role": "assistant", "content": "3"}, {"role": "assistant", "content": "three"}]
     assert item({**LLM, "output.value": json.dumps({"choices": [{"message": c} for c in choices]})})["output"] == {

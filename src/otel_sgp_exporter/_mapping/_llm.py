@@ -106,6 +106,16 @@ def _candidates(value: Mapping[str, Any]) -> list[Message] | None:
     return found
 
 
+def _wrapped(value: Mapping[str, Any]) -> list[Message] | None:
+    """An answer under `output`, which may wrap it more than once; deeper than any framework does, it is none."""
+    inner = value["output"]
+    for _ in range(_MAX_WRAPPERS):
+        if not isinstance(inner, dict) or "output" not in inner:
+            return completion(value["output"])
+        inner = inner["output"]
+    return None
+
+
 def _content(value: Mapping[str, Any]) -> list[Message] | None:
     inner = value["content"] if isinstance(value.get("content"), dict) else {"role": "assistant", **value}
     return _finished(messages([inner]) or [], value.get("finish_reason") or value.get("stop_reason"))
@@ -118,6 +128,8 @@ def _finished(found: list[Message], *reasons: Any) -> list[Message]:
             message.setdefault("finish_reason", reason)
     return found
 
+
+_MAX_WRAPPERS = 8
 
 _INSTRUCTIONS = ("instructions", "system", "system_instruction", "config")
 
@@ -140,7 +152,7 @@ _RESPONSES: dict[str, Callable[[Mapping[str, Any]], list[Message] | None]] = {
     "generations": _generations,
     "choices": _choices,
     "candidates": _candidates,
-    "output": lambda value: completion(value["output"]),
+    "output": _wrapped,
     "messages": lambda value: messages(value["messages"]),
     "content": _content,
 }
