@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import pytest
 from opentelemetry.sdk.trace.export import SpanExportResult
@@ -132,6 +132,28 @@ def test_connections_that_the_server_has_closed_are_let_go(exporter_to: Made, mo
 
         wait_until(all_are_gone)
         assert proxy.seen[-1].connection == used
+
+
+def test_the_next_request_goes_over_a_connection_that_is_open(exporter_to: Made) -> None:
+    """And not over the one that was used last, if the server has ended that."""
+    together, other_is_back = threading.Barrier(2), threading.Event()
+
+    def answers(exchange: Exchange) -> None:
+        exchange.body()
+        if exchange.number < 2:
+            together.wait(10)
+        if exchange.number == 0:
+            other_is_back.wait(10)
+        exchange.answer(OK if exchange.number else LAST)
+
+    with FaultProxy("", lambda request: answers) as proxy, ThreadPoolExecutor(2) as pool:
+        exporter = exporter_to(proxy.url)
+        exports = [pool.submit(exporter.export, [ended_span(span)]) for span in (1, 2)]
+        wait(exports, return_when=FIRST_COMPLETED)
+        other_is_back.set()
+        wait(exports)
+        assert exporter.export([ended_span(3)]) is SpanExportResult.SUCCESS
+        assert proxy.seen[2].connection == proxy.seen[1].connection
 
 
 def test_shutdown_closes_all_connections(exporter_to: Made) -> None:

@@ -1,5 +1,6 @@
 """The processor while SGP is away, silent, misconfigured or forgetful; on real sockets."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,9 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_sgp_exporter import ConcurrentBatchSpanProcessor, DropReason
+from otel_sgp_exporter._delivery import Failed, Settled
+from otel_sgp_exporter._journal import Journal
+from otel_sgp_exporter._outcome import DELIVERED, Action, Verdict
 from otel_sgp_exporter._record import Phase
 from support import Answer, Request, StubServer, upserts, wait_until
 
@@ -102,6 +106,29 @@ def test_an_outage_shorter_than_the_budget_loses_nothing_and_is_said_twice(
     assert ["tried again" in record.message or "takes spans again" in record.message for record in caplog.records] == [
         True,
         True,
+    ]
+
+
+def test_the_end_of_an_outage_is_said_once_however_many_senders_see_it(caplog: pytest.LogCaptureFixture) -> None:
+    """Writing a line takes a while, and others are answered meanwhile."""
+    journal = Journal()
+    delivered = Settled([], DELIVERED)
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "again, after" in record.getMessage():
+                journal.note(delivered, {}, 3.0)
+
+    logger, slow = logging.getLogger("otel_sgp_exporter"), Slow()
+    logger.addHandler(slow)
+    try:
+        journal.note(Failed([], Verdict(Action.RETRY, why="nobody there")), {}, 1.0)
+        journal.note(delivered, {}, 2.0)
+    finally:
+        logger.removeHandler(slow)
+    assert caplog.messages == [
+        "SGP takes no spans at the moment, they are tried again: nobody there",
+        "SGP takes spans again, after 1.0 s.",
     ]
 
 

@@ -60,6 +60,9 @@ class Connections:
         except BaseException:  # some of httpcore's connections are of no use afterwards, and do not say so
             _let_go(kept, connection)
             raise
+        if not connection.connections:  # the server has ended it: the next to be used is one that is open
+            _let_go(kept, connection)
+            return
         kept.idle.append(connection)
         now = monotonic()
         if now - kept.looked_at > _LOOK_SECONDS:
@@ -92,7 +95,7 @@ def _let_go_of_expired(kept: _Kept) -> None:
     """When little is sent, it is always the same one that was used last: the server closes the others, one by one."""
     with suppress(IndexError):  # others take them meanwhile
         oldest = kept.idle.pop(0)
-        if any(connection.has_expired() for connection in oldest.connections) or not oldest.connections:
+        if any(connection.has_expired() for connection in oldest.connections):
             _let_go(kept, oldest)
         else:
             kept.idle.insert(0, oldest)

@@ -90,9 +90,9 @@ class Journal:
             )
 
     def _delivered(self, now: float) -> None:
-        if self._outage_since is not None:
-            say(logging.WARNING, "SGP takes spans again, after %.1f s.", now - self._outage_since)
-            self._outage_since = self._blocked_for = None
+        since, self._outage_since, self._blocked_for = self._outage_since, None, None  # before others hear of it, too
+        if since is not None:
+            say(logging.WARNING, "SGP takes spans again, after %.1f s.", now - since)
 
     def _losses(self, lost: Mapping[DropReason, int], factor: int) -> None:
         """A line at the first loss, and each time there are `factor` times as many."""
