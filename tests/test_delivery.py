@@ -104,6 +104,22 @@ def test_the_last_attempt_has_time_for_its_answer(monkeypatch: pytest.MonkeyPatc
     assert run.ended(BUDGET_SPENT) == {"0"}
 
 
+def test_a_deadline_that_comes_closer_leaves_a_last_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody closes: what is short for half a minute is long for a second."""
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    clock, deadline = FakeClock(), [1000.0 + 30]
+
+    def answer(sent: Sent) -> int:
+        deadline[0] = clock() + 1
+        return 200 if len(transport.attempts) > 1 else 500
+
+    transport = ScriptedTransport(answer)
+    delivery = Delivery(transport, Encoder(), request_seconds=10, max_request_bytes=4 * 2**20, clock=clock)
+    *_, last = delivery.deliver(records(1), Terms(lambda: deadline[0], clock.wait))
+    assert isinstance(last, Settled)
+    assert last.ending is DELIVERED
+
+
 def test_retry_after_returns_the_batch_for_all_to_wait() -> None:
     """Silence is the gate's business: nobody holds a batch meanwhile."""
     run = Run(lambda sent: 503, records(2), headers={"retry-after": "7"})

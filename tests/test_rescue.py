@@ -40,13 +40,19 @@ def test_ends_that_shutdown_could_not_deliver_are_spooled_and_sent_by_the_next_p
         assert {tuple(arrived) for arrived in upserts(server.items).values()} == {("end",), ("start", "end")}
 
 
+def leave_behind(server: StubServer, directory: Path, count: int) -> None:
+    """As a process that has ended."""
+    exporter = SGPSpanExporter(**settings(server.url))
+    left = [snapshot(Phase.END, ended_span(1000 + number, "left behind")) for number in range(count)]
+    ends = [end for end in left if end is not None]
+    for end in ends:
+        exporter.delivery.seal(end)
+    assert exporter.spool_in(directory).keep(ends) == ends
+
+
 def test_a_process_that_is_never_idle_sends_them_too(traced: Traced, server: StubServer, tmp_path: Path) -> None:
     """Between its own batches: in a service there is always a span that lingers."""
-    exporter = SGPSpanExporter(**settings(server.url))
-    left = snapshot(Phase.END, ended_span(7, "left behind"))
-    assert left is not None
-    exporter.delivery.seal(left)
-    exporter.spool_in(tmp_path).keep([left])
+    leave_behind(server, tmp_path, 1)
     provider, _ = traced(server.url, schedule_delay_millis=50, spool=tmp_path)
 
     def has_arrived() -> bool:
@@ -131,6 +137,44 @@ def test_an_end_that_waits_for_its_start_is_sent_by_nobody_while_that_may_still_
         request_seconds = processor.span_exporter.config.timeout_millis / 1000
         assert claimed(0) == claimed(request_seconds) == 0
         assert claimed(request_seconds + REASSERT_SECONDS) == 1
+
+
+def test_an_end_whose_start_is_answered_while_shutdown_waits_may_be_sent_at_once(
+    traced: Traced, tmp_path: Path
+) -> None:
+    """`otel-sgp replay` finds it right after the process."""
+    with StubServer(lambda request: Answer(after=lambda: wait_until(lambda: state.closed))) as server:
+        provider, processor = traced(server.url, spool=tmp_path)
+        state = processor._pipeline._state
+        span = provider.get_tracer("t").start_span("span")
+        wait_until(lambda: state.window.in_flight == 1)
+        span.end()
+        processor.shutdown(1000)
+    assert len(processor.span_exporter.spool_in(tmp_path).claim(9, 1_000_000)) == 1
+
+
+def test_spans_of_now_do_not_wait_for_those_of_an_outage(traced: Traced, tmp_path: Path) -> None:
+    """One sender at a time has to do with these, however long that takes."""
+    release, slow = threading.Event(), []
+
+    def script(request: Request) -> Answer | None:
+        if "left behind" not in request.names:
+            return None
+        slow.append(request)
+        return Answer(after=lambda: release.wait(20))
+
+    with StubServer(script) as server:
+        leave_behind(server, tmp_path, 100)
+        provider, _ = traced(server.url, schedule_delay_millis=1, max_export_batch_size=10, spool=tmp_path)
+
+        def have_come(count: int) -> bool:
+            provider.get_tracer("t").start_span("span").end()
+            return len(server.requests) >= count
+
+        wait_until(lambda: have_come(0) and bool(slow))
+        wait_until(lambda: have_come(50))
+        assert len(slow) == 1
+        release.set()
 
 
 def test_what_is_still_being_sent_at_shutdown_is_said(traced: Traced, caplog: pytest.LogCaptureFixture) -> None:

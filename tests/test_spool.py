@@ -574,7 +574,7 @@ def test_a_locked_file_keeps_nothing_and_loses_nothing(spool: Spool, monkeypatch
 
 
 def test_a_lock_that_is_not_released_is_waited_for_once(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else senders would do nothing else, with a backend in good health. Only what would be lost waits all the same."""
+    """Else senders would do nothing else, with a backend in good health. What would be lost is tried all the same."""
     monkeypatch.setattr(_file, "_BUSY_SECONDS", 0.1)
     monkeypatch.setattr(_file, "_LOCKED_OUT_SECONDS", 60.0)
     tried: list[object] = []
@@ -591,7 +591,7 @@ def test_a_lock_that_is_not_released_is_waited_for_once(spool: Spool, monkeypatc
         assert spool.claim(1, MIB) == []
         assert tried == []
         assert spool.keep([end(2)]) == []
-        assert len(tried) > 1
+        assert tried
     assert spans_of(spool.keep([end(3)])) == [3]
     assert spans_of(spool.claim(9, MIB)) == [1, 3]
 

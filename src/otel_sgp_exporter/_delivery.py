@@ -192,7 +192,7 @@ class Delivery:
         self, records: Sequence[Record], terms: Terms, least_seconds: float, *, is_first: bool
     ) -> Generator[Event, None, tuple[Sequence[Record], Verdict]]:
         """Attempt until there is an answer to act on; returns it, with those records that are still to be settled."""
-        key_is_new, verdict = False, _HELD_BACK
+        key_is_new, verdict, until = False, _HELD_BACK, terms.deadline()
         for backoff in _backoffs():
             with terms.turn(terms.deadline()) as turn:
                 records = yield from _without(terms.late if is_first else terms.superseded, records)
@@ -209,7 +209,9 @@ class Delivery:
             yield Failed(records, verdict)
             if verdict.retry_after_seconds is not None:
                 return records, verdict
-            if self.clock() + backoff + least_seconds >= terms.deadline():
+            if (deadline := terms.deadline()) < until:  # somebody closes
+                until, least_seconds = deadline, min(least_seconds, (deadline - self.clock()) / 10)
+            if self.clock() + backoff + least_seconds >= deadline:
                 yield Settled(records, Ending(Outcome.DROPPED, verdict.reason), verdict.why)
                 return (), verdict
             terms.wait(backoff)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import queue
 import time
-from collections.abc import Iterable
-from concurrent.futures import wait
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, wait
 from contextlib import suppress
 
 from . import _process
@@ -146,11 +146,11 @@ class Pipeline:
         spooling_seconds = timeout_seconds * _SPOOLING_SHARE if self._spool else 0.0
         with self._guard.up_to_date() as state:
             first = not self._senders.closing.is_set()
-            deadline = self._clock() + timeout_seconds - spooling_seconds / 2
+            deadline = self._clock() + timeout_seconds - spooling_seconds / 4
             self._life.close_deadline = min(self._life.close_deadline, deadline)
             self._senders.closing.set()
             state.end(self._clock())
-        give_up_at = self._life.close_deadline - spooling_seconds / 2
+        give_up_at = self._life.close_deadline - spooling_seconds * 3 / 4
         cancels = self._config.cancel_open_spans and first
         epoch = self._deliver_rest(give_up_at, cancels=cancels)
         if cancels and self._state.open_spans:  # their STARTs were delivered only now
@@ -160,20 +160,23 @@ class Pipeline:
             state.closed = self._closed = True
             self._guard.work.notify_all()
             in_flight = dict(self._senders.in_flight)
-        kept = self._keep(left, self._life.close_deadline)
+        held = self._senders.held(left)
+        kept = self._keep([record for record in left if record.key not in held], self._life.close_deadline)
         self._life.close_deadline = min(self._life.close_deadline, self._clock())
         self._senders.let_go()
         wait(in_flight, _LAST_WORDS_SECONDS)
-        in_doubt = [record for batch in in_flight.values() for record in [*batch.values()] if record.phase is END]
-        sealed = [record for record in in_doubt if record.fragment is not None]
-        kept |= self._keep(sealed, self._clock() + max(spooling_seconds / 2, _LAST_WORDS_SECONDS))
+        # What waits for a START comes last: by now that may be settled.
+        last = [record for record in _ends(in_flight) if record.fragment is not None]
+        last += [record for record in left if record.key in held]
+        kept |= self._keep(last, self._clock() + max(spooling_seconds / 4, _LAST_WORDS_SECONDS))
         with self._guard.up_to_date() as state:
             state.ledger.ended([record for record in left if record in kept], SPOOLED)
             state.ledger.ended([record for record in left if record not in kept], state.closed_ending)
             self._guard.tell_watchers()
             result, lost, unconfirmed = self._flush_result(epoch), state.ledger.lost(), state.lanes.unconfirmed
+            in_doubt = sum(record not in kept for record in _ends(in_flight))
         if first:
-            self._life.journal.closed(lost, unconfirmed, sum(record not in kept for record in in_doubt))
+            self._life.journal.closed(lost, unconfirmed, in_doubt)
         return result
 
     def _deliver_rest(self, give_up_at: float, *, cancels: bool) -> int:
@@ -242,3 +245,8 @@ class Pipeline:
 
     def __repr__(self) -> str:
         return f"<Pipeline {self._state!r}, {len(self._senders.in_flight)} batches in flight>"
+
+
+def _ends(in_flight: Mapping[Future[None], Mapping[SpanKey, Record]]) -> list[Record]:
+    """The ENDs among what is still in somebody's hands."""
+    return [record for batch in in_flight.values() for record in [*batch.values()] if record.phase is END]

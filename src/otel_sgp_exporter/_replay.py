@@ -21,6 +21,7 @@ from ._transport import untraced
 _SPOOL = next(setting for setting in PROCESSOR_SETTINGS if setting.argument == "spool")
 _BATCH_RECORDS = 200
 _BAR_WIDTH = 40
+_ELSEWHERE = "another process is sending them, or has been, less than a minute ago"
 
 
 class ReplayResult(NamedTuple):
@@ -152,7 +153,7 @@ def _summary(result: ReplayResult) -> list[str]:
     if result.refused:
         lines.append(f"{_spans(result.refused)} refused by SGP, now in the spool's table `refused`.")
     if result.left:
-        lines.append(f"{_spans(result.left)} left: {result.why or 'another process is sending them'}.")
+        lines.append(f"{_spans(result.left)} left: {result.why or _ELSEWHERE}.")
     elif result.why:
         lines.append(f"There may be more: {result.why}.")
     return lines + [f"{_spans(count)} for {destination}." for destination, count in result.elsewhere.items()]

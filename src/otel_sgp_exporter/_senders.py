@@ -75,6 +75,7 @@ class Senders:
         self._start_at = -float("inf")
         self._threads: list[threading.Thread] = []
         self._encoding = nullcontext() if delivery.encoder.redacts else threading.Lock()  # a redactor may wait
+        self._replaying = threading.Lock()
         self._idle = 0
         self._complained = False
         self.in_flight: dict[Future[None], Mapping[SpanKey, Record]] = {}
@@ -266,9 +267,18 @@ class Senders:
                 self._settle(batch, spilled(records, spool, self._delivery, self.held))
 
     def _replay_spooled(self) -> None:
-        """After a success and with nothing else to do at the moment, send what an outage left behind."""
-        if self._spool is None:
+        """After a success and with nothing else to do at the moment, send what an outage left behind.
+
+        One sender at a time: these spans may be slow, or refused again and again, and those of now are not to wait.
+        """
+        if self._spool is None or not self._replaying.acquire(blocking=False):
             return
+        try:
+            self._replay_batch(self._spool)
+        finally:
+            self._replaying.release()
+
+    def _replay_batch(self, spool: Spool) -> None:
         with self._guard.locked() as state:
             if not state.just_delivered or not state.has_time(self._clock(), self._delivery.max_request_bytes):
                 return
@@ -279,8 +289,8 @@ class Senders:
             turn=self._turns.take,
         )
         try:
-            claimed = self._spool.claim(self._config.max_export_batch_size, self._delivery.max_request_bytes)
-            for event in deliver_spooled(self._delivery, self._spool, claimed, terms):
+            claimed = spool.claim(self._config.max_export_batch_size, self._delivery.max_request_bytes)
+            for event in deliver_spooled(self._delivery, spool, claimed, terms):
                 self._journal.note(event, {}, self._clock())
         except Exception:
             say(logging.ERROR, "Spooled spans could not be sent; they stay where they are", traceback=True)

@@ -131,8 +131,10 @@ class State:
 
     def has_time(self, now: float, max_bytes: int) -> bool:
         """Nobody flushes or closes, and what is here only lingers, as in a busy process there is always something."""
+        if self.in_hurry or not self.gate.is_open:
+            return False
         due = self.due_at(max_bytes)
-        return not self.in_hurry and (due is None or due > now)
+        return due is None or (due > now and self.window.limit > 1)
 
     def take(self, now: float, max_bytes: int) -> tuple[Sequence[Record], bool] | None:
         """The next batch, and whether it is a probe; None when nothing may go at the moment."""

@@ -77,7 +77,7 @@ class SharedFile:
         """What `operation` returns, once it is committed; None if it fails, or if there is no file to look into.
 
         `what` completes "cannot ..." in the log. Where the file may be made, something would be lost: then a lock is
-        waited for however long the others have waited.
+        waited for a little, even if others have waited in vain.
         """
         if not create and self.version() is None:
             return None
@@ -134,7 +134,8 @@ class SharedFile:
         began = time.monotonic()
         if began < self._locked_until and not patient:
             raise sqlite3.OperationalError(_LOCKED)  # else senders would do nothing but wait for it
-        give_up_at = began if self._locked_until and not patient else began + _BUSY_SECONDS
+        patience = _BUSY_SECONDS if not self._locked_until else _BUSY_SECONDS / 10 if patient else 0.0
+        give_up_at = began + patience
         while True:
             try:
                 result = self._transact(operation)
@@ -204,11 +205,24 @@ def _one_process(directory: Path) -> Iterator[None]:
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(OSError):  # some volumes have none
+            _flock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _flock(descriptor: int) -> None:
+    """Waits a second at most: anybody may have locked the directory, and a fork waits for us."""
+    give_up_at = time.monotonic() + _LOCKED_OUT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= give_up_at:
+                return
+        time.sleep(random.uniform(0, _LOCKED_SECONDS / 10))  # noqa: S311  # no secret hangs on it
 
 
 def _is_corrupt(error: sqlite3.DatabaseError) -> bool:
