@@ -37,6 +37,7 @@ def test_ends_that_shutdown_could_not_deliver_are_spooled_and_sent_by_the_next_p
         provider, processor = traced(server.url, spool=tmp_path)
         provider.get_tracer("t").start_span("new").end()
         wait_until(lambda: sum(name.startswith("kept") for name in (i["name"] for i in server.items)) == 30)
+        assert processor.force_flush()
         assert {tuple(arrived) for arrived in upserts(server.items).values()} == {("end",), ("start", "end")}
 
 
