@@ -101,3 +101,18 @@ def test_a_flood_is_admitted_a_few_records_at_a_time() -> None:
         guard.offer((make, number))
     assert len(ahead) == len(state.lanes) == 224
     assert max(ahead) == 32
+
+
+@pytest.mark.parametrize(("requests_at_once", "has_time"), [(8, True), (1, False)])
+def test_there_is_time_for_spooled_spans_while_others_linger_if_one_more_request_may_go(
+    requests_at_once: int, has_time: bool
+) -> None:
+    """Not while a batch is due, and not while the server wants silence."""
+    config = ProcessorConfig.from_env(max_concurrent_exports=requests_at_once, schedule_delay_millis=1000)
+    state = State(config)
+    assert state.has_time(0, 1_000_000)
+    state.admit(record(Phase.END), 0)
+    assert state.has_time(0.5, 1_000_000) is has_time
+    assert not state.has_time(1, 1_000_000)
+    state.gate.shut(10, None)
+    assert not state.has_time(0.5, 1_000_000)
