@@ -1,5 +1,6 @@
 """The spool: real files, real processes, real kills."""
 
+import fcntl
 import os
 import random
 import re
@@ -717,7 +718,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 
 def test_processes_that_find_a_corrupt_file_at_once_keep_everything(tmp_path: Path, processes: Processes) -> None:
-    """None of them moves the new file of another aside."""
+    """None of them moves the new file of another aside, or takes its journal for that of the corrupt one."""
     script = """
         for number in map(int, sys.stdin):
             spool = Spool(f"{sys.argv[1]}/{number}", endpoint=ENDPOINT, account_id=ACCOUNT)
@@ -734,6 +735,18 @@ def test_processes_that_find_a_corrupt_file_at_once_keep_everything(tmp_path: Pa
             worker.stdin.flush()
         assert [line_of(worker) for worker in workers] == [f"{worker.pid}\n" for worker in workers]
         assert sorted(spans_of(spool.claim(9, MIB))) == sorted(worker.pid for worker in workers)
+        assert [path.read_bytes() for path in spool.path.parent.glob("*.corrupt-*")] == [b"?" * 5000]
+
+
+def test_directory_that_somebody_keeps_locked_is_used_all_the_same(tmp_path: Path, processes: Processes) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    (tmp_path / "ends.sqlite3").write_bytes(b"?" * 5000)
+    try:
+        user = processes.start("print(*spans_of(spool.keep([end(1)])), *spans_of(spool.claim(9, MIB)))")
+        assert user.communicate(timeout=30)[0] == "1 1\n"
+    finally:
+        os.close(descriptor)
 
 
 def line_of(process: subprocess.Popen[str]) -> str:

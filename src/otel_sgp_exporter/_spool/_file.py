@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +27,8 @@ _logger = logging.getLogger(__package__)
 
 _BUSY_SECONDS = 10.0
 _LOCKED = "database is locked"  # SQLITE_BUSY; error codes are there from Python 3.11 on only
-_MOVED = ("unable to open database file", "disk I/O error")  # what SQLite says when another process does so meanwhile
+# What SQLite says when another process moves the file meanwhile; on a volume that knows no locks.
+_MOVED = ("unable to open database file", "disk I/O error", "attempt to write a readonly database")
 _LOCKED_SECONDS = 0.05
 _LOCKED_OUT_SECONDS = 1.0
 _ATTEMPTS = 3
@@ -151,11 +152,14 @@ class SharedFile:
             time.sleep(random.uniform(0, _LOCKED_SECONDS))  # noqa: S311  # no secret hangs on it
 
     def _transact(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        directory = self.path.parent
         with _alone():
-            self._create()
-            inode = os.stat(self.path).st_ino
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                return self._transact_in_connection(operation)
+                with _locked(directory, exclusive=False):
+                    self._create()
+                    inode = os.stat(self.path).st_ino
+                    return self._transact_in_connection(operation)
             except sqlite3.DatabaseError as error:
                 if _is_corrupt(error):
                     self._set_aside(inode)
@@ -173,13 +177,16 @@ class SharedFile:
             return result
 
     def _create(self) -> None:
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     def _set_aside(self, inode: int) -> None:
-        """Rename the file, unless another process has done so."""
-        with _one_process(self.path.parent):
+        """Rename the file, unless another process has done so.
+
+        While nobody has it open: SQLite looks for a journal by name. It would play back that of the new file into the
+        old one, and delete it.
+        """
+        with _locked(self.path.parent, exclusive=True):
             if os.stat(self.path).st_ino != inode:
                 return
             names = [f"{self.path}.corrupt-{number}" for number in range(1, _MAX_CORRUPT_FILES + 1)]
@@ -198,26 +205,26 @@ def _alone() -> Iterator[None]:
 
 
 @contextmanager
-def _one_process(directory: Path) -> Iterator[None]:
-    """At a time, where the system and the volume know such locks."""
+def _locked(directory: Path, *, exclusive: bool) -> Iterator[None]:
+    """By processes that use the file together, or by one that moves it: where the system and the volume know locks."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            descriptor = os.open(directory, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            _flock(descriptor, exclusive=exclusive)
+        yield
+
+
+def _flock(descriptor: int, *, exclusive: bool) -> None:
+    """Waits for a second at most: anybody may have locked the directory, and a fork waits for us."""
     if fcntl is None:
-        yield
         return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some volumes have none
-            _flock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _flock(descriptor: int) -> None:
-    """Waits a second at most: anybody may have locked the directory, and a fork waits for us."""
-    give_up_at = time.monotonic() + _LOCKED_OUT_SECONDS
+    operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+    # A transaction may take a while; moving is soon done.
+    give_up_at = time.monotonic() + (_LOCKED_OUT_SECONDS if exclusive else _LOCKED_SECONDS)
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() >= give_up_at:
