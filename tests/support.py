@@ -50,6 +50,8 @@ class StubServer:
 
     def __init__(self, script: Callable[[Request], Answer | None] | None = None, latency_seconds: float = 0) -> None:
         self.requests: list[Request] = []
+        self.arrived: list[Request] = []
+        """Those that are not answered yet, too."""
         self._script = script or (lambda request: None)
         self._latency_seconds = latency_seconds
         self._server = _Server(("127.0.0.1", 0), self._handler())
@@ -67,6 +69,7 @@ class StubServer:
                 began = time.monotonic()
                 items = json.loads(body)["items"] if self.headers.get("content-encoding") is None else []
                 request = Request(began, 0, items, dict(self.headers), self.path, self.client_address[1])
+                stub.arrived.append(request)
                 answer = stub._script(request) or Answer()
                 time.sleep(stub._latency_seconds)
                 answer.after()

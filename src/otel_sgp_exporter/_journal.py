@@ -43,9 +43,12 @@ class Journal:
         self._blocked_for: DropReason | None = None
         self._said: dict[DropReason, int] = {}
         self._refusals: dict[DropReason, str] = {}
+        self._is_closed = False
 
     def note(self, event: Event, lost: Mapping[DropReason, int], now: float) -> None:
         """Something became of a batch; `lost` are all spans lost so far, by reason."""
+        if self._is_closed:
+            return  # it is on disk, or was said to be in doubt
         if isinstance(event, Failed):
             self._outage(now, event.verdict.why)
         elif isinstance(event, Returned):
@@ -59,6 +62,7 @@ class Journal:
 
     def closed(self, lost: Mapping[DropReason, int], unconfirmed: int, in_doubt: int) -> None:
         """The last word: what was lost and not said yet, or may be."""
+        self._is_closed = True
         if unconfirmed:
             say(
                 logging.WARNING,
