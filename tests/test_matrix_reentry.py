@@ -145,10 +145,31 @@ def test_signal_handlers_may_do_anything(tmp_path: Path, server: StubServer, han
         f"{ALARM}\ndef handle(): {handler}\nwhile time.monotonic() < until: {main}\n"
         "processor.shutdown()\nprint(calls > 20, processor.stats().pending)\n",
     )
-    assert done.stdout == "True 0\n"
+    assert done.stdout == "True 0\n", done.stderr
     assert "Traceback" not in done.stderr
     if "shutdown" not in handler:  # what ends after a shutdown is not delivered
         assert {arrived[-1] for arrived in upserts(server.items).values()} == {"end"}
+
+
+def test_a_signal_handler_that_runs_for_longer_than_a_wait_has_time_does_not_prolong_it(tmp_path: Path) -> None:
+    """Up to Python 3.12, `SimpleQueue.get` and with it the application would wait for ever."""
+    with black_hole() as url:
+        done = run(
+            tmp_path,
+            url,
+            """
+            import faulthandler
+            faulthandler.dump_traceback_later(10, exit=True)
+            signal.signal(signal.SIGALRM, lambda *_: time.sleep(0.3))
+            spans(1)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            print(processor.force_flush(200))
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            processor.shutdown(200)
+            """,
+        )
+    assert done.stdout == "False\n", done.stderr
+    assert "Timeout" not in done.stderr
 
 
 def test_an_interrupted_flush_leaves_no_haste_behind(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_all_traps_are_there_once_in_order() -> None:
     """One to fifty, two more of the stock processor, our own, and the lines of the failure policy."""
     numbers = [row.number for row in ROWS]
     policy = [number for number in numbers if number.startswith("P")]
-    assert numbers == [*(str(number) for number in range(1, 55)), *policy]
+    assert numbers == [*(str(number) for number in range(1, 56)), *policy]
     assert policy == [f"P{number}" for number in range(1, 13)]
 
 

@@ -12,11 +12,9 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 from ._journal import say
+from ._latch import Call
 from ._record import Record
 from ._state import State
-
-Call: TypeAlias = "queue.SimpleQueue[None]"
-"""What somebody waits for: it can be put into from anywhere, even from within a put."""
 
 Offer: TypeAlias = tuple[Any, ...]
 """A function and its arguments: it makes a record, or none, in any thread, and does not raise.
@@ -52,8 +50,9 @@ class Guard:
         self._clock = clock
         self._admitted = admitted
         self._inbox: deque[Offer] = deque()
-        self._bell: Call = queue.SimpleQueue()
-        self._callers: queue.SimpleQueue[Call] = queue.SimpleQueue()  # who wait for the porter; each gets an answer
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._callers: deque[Call] = deque()  # who wait for the porter; each gets an answer
+        self._called = Call()
         self._watchers: set[Call] = set()
         self._inside: set[int] = set()
         self._lock = threading.Lock()
@@ -102,19 +101,16 @@ class Guard:
         self.has_porter = False
 
     def _admit_in_rounds(self) -> None:
-        callers: list[Call] = []
         while not self.is_closed:
-            if not callers:
+            if not self._callers:
                 self._bell.get()  # before looking, so that whatever comes from now on rings again
-            while not self._callers.empty():
-                callers.append(self._callers.get())
+            callers = [self._callers.popleft() for _ in range(len(self._callers))]
             with self._entered():
                 self._admit()
-            while callers:
-                callers.pop().put(None)
-            with suppress(queue.Empty):
-                # Waking this thread costs the application more than all else about a span: not before somebody waits.
-                callers.append(self._callers.get(timeout=_ROUND_SECONDS))
+            for caller in callers:
+                caller.give()
+            # Waking this thread costs the application more than all else about a span: not before somebody waits.
+            self._called.wait(_ROUND_SECONDS)
 
     @property
     def is_closed(self) -> bool:
@@ -144,21 +140,19 @@ class Guard:
         """Everything that was offered before; by the porter, since a signal handler may raise in this thread."""
         if not self.has_porter:
             return False
-        answer: Call = queue.SimpleQueue()
-        self._callers.put(answer)
+        answer = Call()
+        self._callers.append(answer)
+        self._called.give()
         self.ring()
-        with suppress(queue.Empty):
-            answer.get(timeout=_PATIENCE_SECONDS)
-            return True
-        return False
+        return answer.wait(_PATIENCE_SECONDS)
 
     @contextmanager
     def watched(self) -> Iterator[Call]:
-        """A queue that gets something whenever something became of a record.
+        """A call that is given whenever something became of a record.
 
         For threads of the application: a `Condition` is left in disorder when a signal handler raises while it waits.
         """
-        watcher: Call = queue.SimpleQueue()
+        watcher = Call()
         try:
             self._watchers.add(watcher)
             yield watcher
@@ -168,8 +162,7 @@ class Guard:
     def tell_watchers(self) -> None:
         """Something became of a record."""
         for watcher in self._watchers.copy():
-            if watcher.empty():
-                watcher.put(None)
+            watcher.give()
 
     @contextmanager
     def _entered(self) -> Iterator[None]:

@@ -1,21 +1,38 @@
-"""A signal that stays given."""
+"""Signals from any thread to threads of the application, where signal handlers may run at any moment, and raise."""
 
 from __future__ import annotations
 
-import queue
+import threading
 from contextlib import suppress
 
 
-class Latch:
-    """A `threading.Event` for signals that threads of the application give, once and for all.
+class Call:
+    """What one thread waits for. Waiting uses it up.
 
-    A signal handler that raises within `Event.set` can leave the lock in there taken. In here there is none, so that a
-    latch may also be made before gevent exchanges locks for its own.
+    An `Event` may be left with a lock taken by a handler that raises, and up to Python 3.12 a `SimpleQueue` waits for
+    ever when a handler runs for longer than there was time.
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def give(self) -> None:
+        """From any thread, even from within another `give`. Once more before anybody waits makes no difference."""
+        with suppress(RuntimeError):
+            self._lock.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for it, at most so long; whether it was given."""
+        return self._lock.acquire(timeout=max(seconds, 0.0))
+
+
+class Latch:
+    """A signal that stays given. May be made before gevent exchanges locks for its own: there is none in here yet."""
+
+    def __init__(self) -> None:
         self._is_set = False
-        self._waiters: set[queue.SimpleQueue[None]] = set()
+        self._waiters: set[Call] = set()
 
     def is_set(self) -> bool:
         """Whether the signal was given."""
@@ -25,16 +42,15 @@ class Latch:
         """Give the signal."""
         self._is_set = True
         for waiter in self._waiters.copy():
-            waiter.put(None)
+            waiter.give()
 
     def wait(self, seconds: float) -> bool:
         """Wait for it, at most so long; whether it was given."""
-        waiter: queue.SimpleQueue[None] = queue.SimpleQueue()
+        waiter = Call()
         try:
             self._waiters.add(waiter)
             if not self._is_set:  # looked at last: who gives the signal from now on knows the waiter
-                with suppress(queue.Empty):
-                    waiter.get(timeout=max(seconds, 0.0))
+                waiter.wait(seconds)
         finally:
             self._waiters.discard(waiter)
         return self._is_set

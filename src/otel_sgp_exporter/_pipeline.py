@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, wait
@@ -203,8 +202,7 @@ class Pipeline:
         began = self._clock()
         with self._guard.watched() as watcher:
             while (left := self._left_to_wait(epoch, deadline, began, stalled_seconds)) > 0:
-                with suppress(queue.Empty):
-                    watcher.get(timeout=left)
+                watcher.wait(left)
 
     def _left_to_wait(self, epoch: int, deadline: float, began: float, stalled_seconds: float) -> float:
         """Seconds; none if there is nothing to wait for."""

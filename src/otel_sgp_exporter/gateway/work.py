@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from typing import Any
 
 from .counts import Counts
@@ -50,7 +50,7 @@ class Work:
         self._counts = counts
         self._dead_letters = dead_letters(self._settled)
         self._waiting: deque[UnderWay] = deque()  # there was no room, or SGP did not take them
-        self._ended: SimpleQueue[UnderWay] = SimpleQueue()
+        self._ended: Queue[UnderWay] = Queue()
         self._messages = 0
         self._bytes = 0
 
