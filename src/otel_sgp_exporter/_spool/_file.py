@@ -27,8 +27,6 @@ _logger = logging.getLogger(__package__)
 
 _BUSY_SECONDS = 10.0
 _LOCKED = "database is locked"  # SQLITE_BUSY; error codes are there from Python 3.11 on only
-# What SQLite says when another process moves the file meanwhile; on a volume that knows no locks.
-_MOVED = ("unable to open database file", "disk I/O error", "attempt to write a readonly database")
 _LOCKED_SECONDS = 0.05
 _LOCKED_OUT_SECONDS = 1.0
 _ATTEMPTS = 3
@@ -118,15 +116,11 @@ class SharedFile:
         for attempts_left in reversed(range(_ATTEMPTS)):
             try:
                 return self._transact_in_turn(operation, patient=patient)
-            except FileNotFoundError:  # another process has just moved it aside
-                if not attempts_left:
-                    raise
             except sqlite3.DatabaseError as error:
-                if not attempts_left or not (_is_corrupt(error) or str(error) in _MOVED):
+                if not attempts_left or not _is_corrupt(error):
                     raise
-                if _is_corrupt(error):
-                    _logger.error("%s is corrupt, it is moved aside and begun anew: %s", self.path, error)
-                    self._troubles["deliver what was in it"] = f"it was corrupt ({error}) and lies beside the new one"
+                _logger.error("%s is corrupt, it is moved aside and begun anew: %s", self.path, error)
+                self._troubles["deliver what was in it"] = f"it was corrupt ({error}) and lies beside the new one"
         raise AssertionError("the last attempt returns or raises")
 
     def _transact_in_turn(self, operation: Callable[[sqlite3.Connection], T], *, patient: bool) -> T:
@@ -152,18 +146,18 @@ class SharedFile:
             time.sleep(random.uniform(0, _LOCKED_SECONDS))  # noqa: S311  # no secret hangs on it
 
     def _transact(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        directory = self.path.parent
         with _alone():
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                with _locked(directory, exclusive=False):
-                    self._create()
-                    inode = os.stat(self.path).st_ino
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # A corrupt file has to be moved while nobody has it open. SQLite looks for a journal by name: it would play
+            # back that of the new file into the old one, and delete it.
+            with _one_process(self.path.with_name(f"{self.path.name}.lock")):
+                self._create()
+                try:
                     return self._transact_in_connection(operation)
-            except sqlite3.DatabaseError as error:
-                if _is_corrupt(error):
-                    self._set_aside(inode)
-                raise
+                except sqlite3.DatabaseError as error:
+                    if _is_corrupt(error):
+                        self._set_aside()
+                    raise
 
     def _transact_in_connection(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         # mode=rw: SQLite would make the file readable to everybody.
@@ -180,18 +174,10 @@ class SharedFile:
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
-    def _set_aside(self, inode: int) -> None:
-        """Rename the file, unless another process has done so.
-
-        While nobody has it open: SQLite looks for a journal by name. It would play back that of the new file into the
-        old one, and delete it.
-        """
-        with _locked(self.path.parent, exclusive=True):
-            if os.stat(self.path).st_ino != inode:
-                return
-            names = [f"{self.path}.corrupt-{number}" for number in range(1, _MAX_CORRUPT_FILES + 1)]
-            # No journal is left to move: SQLite plays it back, or deletes it, before it can tell that it is corrupt.
-            os.replace(self.path, next((name for name in names if not os.path.exists(name)), names[-1]))
+    def _set_aside(self) -> None:
+        names = [f"{self.path}.corrupt-{number}" for number in range(1, _MAX_CORRUPT_FILES + 1)]
+        # No journal is left to move: SQLite plays it back, or deletes it, before it can tell that it is corrupt.
+        os.replace(self.path, next((name for name in names if not os.path.exists(name)), names[-1]))
 
 
 @contextmanager
@@ -205,30 +191,27 @@ def _alone() -> Iterator[None]:
 
 
 @contextmanager
-def _locked(directory: Path, *, exclusive: bool) -> Iterator[None]:
-    """By processes that use the file together, or by one that moves it: where the system and the volume know locks."""
+def _one_process(lock: Path) -> Iterator[None]:
+    """At a time, where the system and the volume know such locks. Raises what SQLite raises when others take long."""
     with ExitStack() as stack:
         with suppress(OSError):
-            descriptor = os.open(directory, os.O_RDONLY)
+            descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
             stack.callback(os.close, descriptor)
-            _flock(descriptor, exclusive=exclusive)
+            _flock(descriptor)
+            if fcntl is not None:  # a child that was forked meanwhile may have the descriptor for long
+                stack.callback(fcntl.flock, descriptor, fcntl.LOCK_UN)
         yield
 
 
-def _flock(descriptor: int, *, exclusive: bool) -> None:
-    """Waits for a second at most: anybody may have locked the directory, and a fork waits for us."""
-    if fcntl is None:
-        return
-    operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    # A transaction may take a while; moving is soon done.
-    give_up_at = time.monotonic() + (_LOCKED_OUT_SECONDS if exclusive else _LOCKED_SECONDS)
-    while True:
+def _flock(descriptor: int) -> None:
+    give_up_at = time.monotonic() + _LOCKED_SECONDS
+    while fcntl is not None:
         try:
-            fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() >= give_up_at:
-                return
+                raise sqlite3.OperationalError(_LOCKED) from None
         time.sleep(random.uniform(0, _LOCKED_SECONDS / 10))  # noqa: S311  # no secret hangs on it
 
 
