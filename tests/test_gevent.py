@@ -82,3 +82,32 @@ def test_greenlets_go_on_whenever_gevent_patches(tmp_path: Path, server: StubSer
     )
     assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
     assert complete(server) == 100
+
+
+def test_a_signal_handler_in_gevent_s_hub_gets_no_exception(tmp_path: Path) -> None:
+    """Nothing may wait there, and no greenlet runs meanwhile: what is left is counted as lost."""
+    pytest.importorskip("gevent")
+    script = tmp_path / "main.py"
+    handler = """
+import signal
+def handle(*_):
+    processor.stats()
+    processor.force_flush(100)
+    processor.shutdown(100)
+    print(gevent.getcurrent() is gevent.get_hub())
+signal.signal(signal.SIGALRM, handle)
+tracer.start_span("span").end()
+signal.setitimer(signal.ITIMER_REAL, 0.4)
+gevent.sleep(1)
+"""
+    script.write_text("\n".join([PATCH, IMPORT, MAKE, "import gevent", handler]))
+    with StubServer(latency_seconds=1) as server:
+        done = run(
+            tmp_path,
+            server.url,
+            """
+            import subprocess
+            sys.exit(subprocess.run([sys.executable, "-W", "ignore", "main.py"]).returncode)
+            """,
+        )
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

@@ -80,6 +80,36 @@ def test_without_any_thread_a_flush_ends_in_time_while_it_looks_for_a_bad_span()
         processor.shutdown(0)
 
 
+def test_threads_that_cannot_be_had_at_first_are_started_later_and_each_once(
+    server: StubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a limit is reached, some start and some do not."""
+    start, started, limit = threading.Thread.start, list[str](), 1
+
+    def start_a_few(thread: threading.Thread) -> None:
+        if thread.name.startswith("sgp-"):
+            if len(started) >= limit:
+                raise RuntimeError("can't start new thread")
+            started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_a_few)
+    processor = ConcurrentBatchSpanProcessor(SGPSpanExporter(**settings(server.url)), max_concurrent_exports=1)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+
+    def all_run() -> bool:
+        provider.get_tracer("t").start_span("span").end()
+        return len(started) == limit
+
+    wait_until(lambda: all_run() and len(server.items) >= 2)
+    limit = 4  # three senders, and one that admits
+    wait_until(all_run)
+    assert processor.flush(5000).complete
+    processor.shutdown()
+    assert len(set(started)) == 4
+
+
 # The context.
 
 
@@ -300,6 +330,17 @@ def test_a_full_batch_goes_at_once(server: StubServer, traced: Traced) -> None:
         wait_until(lambda expected=200 * round_: processor.stats().delivered == expected, 5)  # type: ignore[misc]
 
 
+def test_calls_that_the_admitting_thread_has_answered_leave_nothing_for_it_to_do(
+    server: StubServer, traced: Traced
+) -> None:
+    """However many there were at once: it does not look again for each of them."""
+    provider, processor = traced(server.url)
+    for _ in range(200):
+        provider.get_tracer("t").start_span("span").end()
+        processor.stats()
+    assert processor._pipeline._guard._bell.qsize() <= 1
+
+
 def test_a_batch_that_fills_one_by_one_goes_when_it_is_full(server: StubServer, traced: Traced) -> None:
     """Whoever was woken for the first record waits for company: the last one has to wake it again."""
     provider, processor = traced(server.url, 20_000, 600_000, 10, start_delay_millis="off")
@@ -308,7 +349,7 @@ def test_a_batch_that_fills_one_by_one_goes_when_it_is_full(server: StubServer, 
         assert server.requests == []
         provider.get_tracer("t").start_span("span").end()
         assert processor.stats().offered == number + 1  # so it is admitted
-        wait_until(lambda: senders._idle == len(senders._threads) or bool(server.requests))
+        wait_until(lambda: senders._idle == senders._config.senders or bool(server.requests))
     wait_until(lambda: processor.stats().delivered == 10, 5)
 
 

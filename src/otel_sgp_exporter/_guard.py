@@ -119,7 +119,8 @@ class Guard:
 
     def ring(self) -> None:
         """Have the porter look."""
-        self._bell.put(None)
+        if self._bell.empty():
+            self._bell.put(None)
 
     @contextmanager
     def locked(self) -> Iterator[State]:

@@ -1,9 +1,8 @@
-"""Signals from any thread to threads of the application, where signal handlers may run at any moment, and raise."""
+"""Signals between threads, also to the application's: there, signal handlers may run at any moment, and raise."""
 
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 
 
 class Call:
@@ -19,12 +18,18 @@ class Call:
 
     def give(self) -> None:
         """From any thread, even from within another `give`. Once more before anybody waits makes no difference."""
-        with suppress(RuntimeError):
+        try:
             self._lock.release()
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:  # not "release unlocked lock", but a signal handler's
+                raise
 
     def wait(self, seconds: float) -> bool:
         """Wait for it, at most so long; whether it was given."""
-        return self._lock.acquire(timeout=max(seconds, 0.0))
+        try:
+            return self._lock.acquire(timeout=max(seconds, 0.0))
+        except AssertionError:  # gevent runs signal handlers where nothing may wait
+            return False
 
 
 class Latch:

@@ -163,7 +163,8 @@ class Pipeline:
         kept = self._keep([record for record in left if record.key not in held], self._life.close_deadline)
         self._life.close_deadline = min(self._life.close_deadline, self._clock())
         self._senders.let_go()
-        wait(in_flight, _LAST_WORDS_SECONDS)
+        with suppress(AssertionError):  # gevent runs signal handlers where nothing may wait
+            wait(in_flight, _LAST_WORDS_SECONDS)
         # What waits for a START comes last: by now that may be settled.
         last = [record for record in _ends(in_flight) if record.fragment is not None]
         last += [record for record in left if record.key in held]

@@ -6,6 +6,7 @@ import contextvars
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -70,8 +71,12 @@ class Senders:
         self._close_deadline = close_deadline
         self._clock = delivery.clock
         self._turns = Turns(guard, delivery.clock, close_deadline)
-        # Threads still to be started, and when.
-        self._missing = config.senders
+        # Threads still to be started, and when; a sender first, without which nothing goes.
+        self._missing: deque[tuple[str, Callable[[], None]]] = deque()
+        self._missing += [(f"sgp-export-{number}", self._run) for number in range(config.senders)]
+        self._missing.append(("sgp-admit", guard.answer_bell))
+        if spool is not None:
+            self._missing.append(("sgp-spool", partial(self._spill, spool)))
         self._start_at = -float("inf")
         self._threads: list[threading.Thread] = []
         self._encoding = nullcontext() if delivery.encoder.redacts else threading.Lock()  # a redactor may wait
@@ -99,28 +104,19 @@ class Senders:
         # Daemons, so that a hanging backend cannot keep the process; started from an empty context, so that they do
         # not inherit the span that happened to be current.
         _process.watch_exit()
-        if not self._threads:
-            self._start_thread("sgp-admit", self._guard.answer_bell)
-            if self._spool is not None:
-                self._start_thread("sgp-spool", self._spill, self._spool)
         while self._missing:
-            thread = self._start_thread(f"sgp-export-{len(self._threads)}", self._run)
-            if thread is None:
+            name, target = self._missing[0]
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            try:
+                contextvars.Context().run(thread.start)
+            except RuntimeError as error:
+                # The interpreter exits, is one without threads, or a limit is reached: until then `send_here` will do.
+                if self._start_at == -float("inf"):
+                    say(logging.WARNING, "%s does not run: %s", name, error)
                 self._start_at = self._clock() + _START_AGAIN_SECONDS
                 return
+            self._missing.popleft()
             self._threads.append(thread)
-            self._missing -= 1
-
-    def _start_thread(self, name: str, target: Callable[..., None], *args: object) -> threading.Thread | None:
-        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
-        try:
-            contextvars.Context().run(thread.start)
-        except RuntimeError as error:
-            # The interpreter exits, is one without threads, or a limit is reached: until then `send_here` will do it.
-            if self._start_at == -float("inf"):
-                say(logging.WARNING, "%s does not run: %s", name, error)
-            return None
-        return thread
 
     def let_go(self) -> None:
         """The state is closed, and there is no time left: threads that still wait for something come to their end."""
