@@ -23,9 +23,10 @@ from test_exit import run
 PACKAGE = "otel_sgp_exporter"
 
 
-def test_callers_at_the_same_time_all_return(server: StubServer) -> None:
+@pytest.mark.parametrize("cancels", [True, False])
+def test_callers_at_the_same_time_all_return(server: StubServer, cancels: bool) -> None:
     """Flushes, shutdowns, counts and spans from twenty threads at once: nobody is stuck, nothing is miscounted."""
-    tracer, processor = traced_to(server.url, schedule_delay_millis=1)
+    tracer, processor = traced_to(server.url, schedule_delay_millis=1, cancel_open_spans=cancels)
 
     def call(number: int) -> None:
         for _ in range(20):
@@ -40,8 +41,8 @@ def test_callers_at_the_same_time_all_return(server: StubServer) -> None:
         thread.join(20)
     assert not any(thread.is_alive() for thread in threads)
     stats = processor.stats()
-    # A span that one thread has started is open when another shuts down: it is canceled, and ends once more after.
-    assert 800 <= stats.offered <= 820
+    # The span that a thread has open when another shuts down is canceled, and ends once more after.
+    assert 800 <= stats.offered <= (820 if cancels else 800)
     assert_conserved(processor, stats.offered)
     assert stats.pending == 0
 
@@ -146,8 +147,8 @@ def test_signal_handlers_may_do_anything(tmp_path: Path, server: StubServer, han
         tmp_path,
         server.url,
         f"{ALARM}\ndef handle(): {handler}\nwhile time.monotonic() < until: {main}\n"
-        # What ends while the last shutdown runs may come too late for it.
-        "signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
+        # Spans that a handler makes while the last shutdown runs may come too late for it.
+        f"{'signal.signal(signal.SIGALRM, signal.SIG_IGN)' if 'spans' in handler else ''}\n"
         "processor.shutdown()\nprint(calls > 20, processor.stats().pending)\n",
     )
     assert done.stdout == "True 0\n", done.stderr
